@@ -1,0 +1,1 @@
+//! The daemon on each node: the engine plus the hands.

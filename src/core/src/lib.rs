@@ -1,0 +1,1 @@
+//! Backstay's nouns and decisions: pure, no input or output, no clock.

@@ -1,0 +1,1 @@
+//! Several real hosts on one machine, for demonstration and tests.

@@ -1,0 +1,1 @@
+//! The maintenance utility: one plan behind menu, set-up and flags.

@@ -1,0 +1,1 @@
+//! What crosses between Backstay's machines: the beat and the agent protocol.

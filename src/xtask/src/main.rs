@@ -1,0 +1,3 @@
+//! Builds, checks and tests Backstay.
+
+fn main() {}
