@@ -1,0 +1,31 @@
+//! The written configuration and its rules.
+
+mod change;
+mod cluster;
+mod name;
+mod rules;
+mod service;
+mod system;
+mod timing;
+
+pub use change::{DocumentError, Problem, RuleId, hash_of};
+pub use cluster::{
+    Base, Changed, ClusterDocument, Former, Key, Member, Role, Safety, SplitStops, Topology,
+    WithoutMajority,
+};
+pub use name::{BadName, ClusterId, ClusterName, NodeId, NodeName, ServiceId, ServiceName};
+pub use service::{
+    AddressKind, Alias, Command, DataSet, Direction, Failover, Fallback, Hook, HookMoment,
+    Instances, Lock, Service, Unit, UnitMode,
+};
+pub use system::{SystemCluster, SystemDocument, SystemNode, SystemRole};
+pub use timing::{Profile, Timing};
+
+/// Most members of one cluster: ten regular nodes, the standby, witnesses (C1).
+pub const MAX_MEMBERS: usize = 16;
+/// Most services of one cluster; a node may be home of more than one.
+pub const MAX_SERVICES: usize = 32;
+/// Most alias addresses of one service (C14).
+pub const MAX_ALIASES: usize = 8;
+/// Longest document that is read, in bytes.
+pub const MAX_DOCUMENT: usize = 256 * 1024;

@@ -1,0 +1,1 @@
+//! Every maintenance action as data.
