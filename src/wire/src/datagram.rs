@@ -32,7 +32,7 @@ pub(crate) const COMMON: usize = 24;
 pub enum Kind {
     /// For [`crate::beat::decode`].
     Beat,
-    /// For `sealed::open`.
+    /// For [`crate::sealed::open`].
     Sealed,
 }
 

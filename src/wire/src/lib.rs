@@ -11,6 +11,7 @@ pub mod beat;
 pub mod datagram;
 mod keys;
 pub mod rpc;
+pub mod sealed;
 
 pub use datagram::{Kind, MAX_DATAGRAM, Reject, peek_cluster};
 pub use keys::{KeyError, Keys, MAX_KEYS};

@@ -24,20 +24,17 @@ pub(crate) fn keys() -> Keys {
     Keys::new(&[key(7, 0x42, true)]).unwrap()
 }
 
-/// The key that beats under [`keys`] are signed with, derived once more from its definition.
-fn beat_key() -> Vec<u8> {
+/// What [`keys`] derive for this label, derived once more from the definition.
+pub(crate) fn derived(label: &[u8]) -> Vec<u8> {
     let mac = <Hmac<Sha256>>::new_from_slice(&[0x42; 32]).unwrap();
-    mac.chain_update(b"backstay beat 1")
-        .finalize()
-        .into_bytes()
-        .to_vec()
+    mac.chain_update(label).finalize().into_bytes().to_vec()
 }
 
 /// What a member that builds its beats wrongly would send: the length is put right and the whole is signed.
 pub(crate) fn resign(mut bytes: Vec<u8>) -> Vec<u8> {
     let length = (bytes.len() + 16) as u16;
     bytes[8..10].copy_from_slice(&length.to_be_bytes());
-    let mac = <Hmac<Sha256>>::new_from_slice(&beat_key()).unwrap();
+    let mac = <Hmac<Sha256>>::new_from_slice(&derived(b"backstay beat 1")).unwrap();
     let mac = mac.chain_update(&bytes).finalize().into_bytes();
     bytes.extend_from_slice(&mac[..16]);
     bytes
