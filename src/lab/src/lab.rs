@@ -1,5 +1,6 @@
 //! The lab as a whole: up, open, down, and the ways into its hosts.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -159,7 +160,8 @@ impl Lab {
             if host.address() != host.base() {
                 names.extend([host.address().to_string(), host.address6().to_string()]);
             }
-            known.push_str(&format!("{} {}\n", names.join(","), key.join(" ")));
+            // Writing to a string cannot fail.
+            let _ = writeln!(known, "{} {}", names.join(","), key.join(" "));
         }
         fs::write(self.known_hosts(), known).context("cannot write known_hosts")
     }

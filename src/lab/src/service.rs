@@ -1,5 +1,6 @@
 //! Installing the demonstration services in the hosts.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
 use std::process::Command;
@@ -41,11 +42,11 @@ impl Service {
     /// Its systemd unit. `%H` is the name of the host where it runs.
     fn unit(&self) -> String {
         let name = &self.name;
-        let addresses: String = self
-            .addresses
-            .iter()
-            .map(|a| format!(" --address {a}"))
-            .collect();
+        let mut addresses = String::new();
+        for address in &self.addresses {
+            // Writing to a string cannot fail.
+            let _ = write!(addresses, " --address {address}");
+        }
         format!(
             "[Unit]\nDescription=Demonstration service {name}\n\n\
              [Service]\nType=notify\nNotifyAccess=main\nStateDirectory={name}\n\
