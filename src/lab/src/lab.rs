@@ -342,6 +342,7 @@ impl Lab {
     /// Runs a command in a host over SSH, or a shell if it is empty, on this
     /// terminal.
     pub fn ssh(&self, name: &str, command: &[String]) -> Result<ExitStatus> {
+        need_root("reaching the hosts")?;
         let mut ssh = self.ssh_command(name)?;
         if !command.is_empty() {
             ssh.arg("--").args(command);

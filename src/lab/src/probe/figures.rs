@@ -72,6 +72,11 @@ fn ms(ns: u64) -> f64 {
     (ns / 1000) as f64 / 1000.0
 }
 
+/// Sums of milliseconds without the dust of binary fractions.
+fn rounded(ms: f64) -> f64 {
+    (ms * 1000.0).round() / 1000.0
+}
+
 impl Observed {
     fn begin(&self) -> u64 {
         self.sent.first().copied().unwrap_or(0)
@@ -123,7 +128,7 @@ impl Observed {
             losses,
             answered_by: self.spans(),
             // Not sum(): of nothing it is -0.0.
-            dual_ms: duals.iter().fold(0.0, |sum, dual| sum + dual.ms),
+            dual_ms: rounded(duals.iter().fold(0.0, |sum, dual| sum + dual.ms)),
             dual: last(duals),
             rounds: self.rounds.len() as u64,
             rounds_discarded: self.rounds.iter().filter(|r| !usable(r)).count() as u64,
@@ -277,7 +282,7 @@ impl Observed {
             match found.last_mut() {
                 Some(dual) if previous == round.checked_sub(1) && dual.nodes == nodes => {
                     dual.end_ms = self.at(end);
-                    dual.ms += lasted;
+                    dual.ms = rounded(dual.ms + lasted);
                 }
                 _ => found.push(Dual {
                     begin_ms: self.at(begin),
