@@ -81,7 +81,7 @@ pub struct ClusterDocument {
 }
 
 /// The port beats go to where a document names none.
-const DEFAULT_PORT: u16 = 5980;
+pub(crate) const DEFAULT_PORT: u16 = 5980;
 
 const fn default_port() -> u16 {
     DEFAULT_PORT
