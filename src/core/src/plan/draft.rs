@@ -256,9 +256,9 @@ impl<'a> Draft<'a> {
             self.say(
                 ConsequenceKind::Note,
                 format!(
-                    "{} not heard now: it learns of revision {} when it returns",
-                    names(&away),
-                    new.revision
+                    "not heard now, and learning of revision {} on return: {}",
+                    new.revision,
+                    names(&away)
                 ),
             );
         }
