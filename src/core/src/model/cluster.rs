@@ -285,12 +285,12 @@ impl ClusterDocument {
 
     /// F9; 300 s by default.
     pub fn home_healthy(&self) -> Duration {
-        ms_or(self.timing.home_healthy_ms, Duration::from_secs(300))
+        ms_or(self.timing.home_healthy_ms, Duration::from_mins(5))
     }
 
     /// PROTOCOL, cold start; 60 s by default.
     pub fn cold_start(&self) -> Duration {
-        ms_or(self.timing.cold_start_ms, Duration::from_secs(60))
+        ms_or(self.timing.cold_start_ms, Duration::from_mins(1))
     }
 }
 
