@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use serde::Deserialize;
 
@@ -202,9 +203,12 @@ pub(crate) fn tidy_netns_folder(folder_found: bool, mount_found: bool) -> Result
     if others || mount_found {
         return Ok(());
     }
-    if is_mount(NETNS) {
-        // Not umount(8): that would leave a folder of its own in /run.
-        nix::mount::umount(NETNS).with_context(|| format!("cannot unmount {NETNS}"))?;
+    // Not umount(8), which would leave a folder of its own in /run. Errors that
+    // say "no mount there" are what we want: a mount of that name may be hidden
+    // under another, or `up` ended before it made one.
+    match nix::mount::umount(NETNS) {
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot unmount {NETNS}")),
     }
     if !folder_found && Path::new(NETNS).exists() {
         fs::remove_dir(NETNS).with_context(|| format!("cannot remove {NETNS}"))?;
