@@ -2,6 +2,7 @@
 
 mod change;
 mod cluster;
+mod diff;
 mod name;
 mod rules;
 mod service;
@@ -13,6 +14,7 @@ pub use cluster::{
     Base, Changed, ClusterDocument, Former, Key, Member, Role, Safety, SplitStops, Topology,
     WithoutMajority,
 };
+pub use diff::{Difference, differences, is_epoch_change};
 pub use name::{BadName, ClusterId, ClusterName, NodeId, NodeName, ServiceId, ServiceName};
 pub use service::{
     AddressKind, Alias, Command, DataSet, Direction, Failover, Fallback, Hook, HookMoment,

@@ -59,17 +59,25 @@ impl ClusterDocument {
     /// # Errors
     /// Everything that is wrong with it, at once.
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
-        if text.len() > MAX_DOCUMENT {
-            return Err(DocumentError::TooLong(text.len()));
-        }
-        let document: Self =
-            toml::from_str(text).map_err(|e| DocumentError::Text(e.to_string()))?;
+        let document = Self::read(text)?;
         let problems = document.problems();
         if problems.is_empty() {
             Ok(document)
         } else {
             Err(DocumentError::Rules(problems))
         }
+    }
+
+    /// Reads a written document without its rules: for [`plan::Action::Apply`](crate::plan::Action),
+    /// whose plan checks them once the secrets are filled in.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the text, at once.
+    pub fn read(text: &str) -> Result<Self, DocumentError> {
+        if text.len() > MAX_DOCUMENT {
+            return Err(DocumentError::TooLong(text.len()));
+        }
+        toml::from_str(text).map_err(|e| DocumentError::Text(e.to_string()))
     }
 
     /// The document as text: the form that is stored, sent and hashed.
