@@ -6,9 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backstay_core::model::{
-    ClusterDocument, NodeName, Problem, RuleId, SystemDocument, hash_of,
-};
+use backstay_core::model::{ClusterDocument, NodeName, Problem, RuleId, SystemDocument, hash_of};
 use backstay_core::plan::{Action, MoveOrder, Plan};
 use backstay_wire::rpc::{Done, Request};
 
@@ -34,11 +32,21 @@ pub fn concerned(plan: &Plan, picture: &Picture) -> BTreeSet<NodeName> {
         nodes.extend(document.members.iter().map(|m| m.name.clone()));
         nodes.extend(document.former.iter().map(|f| f.name.clone()));
         let before = picture.clusters.iter().find(|c| c.id == document.id);
-        nodes.extend(before.iter().flat_map(|c| &c.members).map(|m| m.name.clone()));
+        nodes.extend(
+            before
+                .iter()
+                .flat_map(|c| &c.members)
+                .map(|m| m.name.clone()),
+        );
     }
     if let Some(order) = &plan.order {
         let cluster = picture.clusters.iter().find(|c| c.name == order.cluster);
-        nodes.extend(cluster.iter().flat_map(|c| &c.members).map(|m| m.name.clone()));
+        nodes.extend(
+            cluster
+                .iter()
+                .flat_map(|c| &c.members)
+                .map(|m| m.name.clone()),
+        );
     }
     if let Some(system) = &plan.system {
         nodes.extend(system.nodes.iter().map(|n| n.name.clone()));
@@ -138,7 +146,8 @@ fn lock(
             let failure = Failure::from(error);
             let message = format!("{}; nothing was changed", failure.message);
             let hint = if failure.exit == Exit::Locked {
-                "wait until they are done, or ask them; a session that ends gives its lock back".to_owned()
+                "wait until they are done, or ask them; a session that ends gives its lock back"
+                    .to_owned()
             } else {
                 failure.hint.clone().unwrap_or_default()
             };
@@ -207,7 +216,11 @@ fn carry_out(
         on.extend(put_system(system, crew, reachable, !on.is_empty(), report)?);
     }
     if let Some(order) = &plan.order {
-        let changed = if on.is_empty() { Changed::No } else { Changed::Yes };
+        let changed = if on.is_empty() {
+            Changed::No
+        } else {
+            Changed::Yes
+        };
         on.insert(give_order(order, crew, reachable, report).map_err(|f| f.changed(changed))?);
     }
     Ok(on.into_iter().collect())
@@ -273,7 +286,10 @@ fn not_staged(refused: Vec<(NodeName, RemoteError)>) -> Failure {
     }
     Failure::new(
         exit,
-        format!("{}; abandoned everywhere, nothing was changed", said.join("; ")),
+        format!(
+            "{}; abandoned everywhere, nothing was changed",
+            said.join("; ")
+        ),
     )
     .problems(problems)
 }
@@ -315,7 +331,9 @@ fn commit(
         .collect();
     for (name, error) in &refused {
         if !done.is_empty() {
-            report(&format!("{name} will learn of it from the others ({error})"));
+            report(&format!(
+                "{name} will learn of it from the others ({error})"
+            ));
         }
     }
     if !done.is_empty() {
@@ -329,7 +347,10 @@ fn commit(
     Err(if sure {
         Failure::new(
             Exit::Error,
-            format!("no node committed it ({}); nothing was changed", why.join("; ")),
+            format!(
+                "no node committed it ({}); nothing was changed",
+                why.join("; ")
+            ),
         )
     } else {
         Failure::new(
@@ -412,7 +433,12 @@ fn give_order(
         }
     }
     Err(last.map_or_else(
-        || Failure::new(Exit::Unreachable, "no node took the order; nothing was changed"),
+        || {
+            Failure::new(
+                Exit::Unreachable,
+                "no node took the order; nothing was changed",
+            )
+        },
         |e| {
             let failure = Failure::from(e);
             let message = format!("no node took the order: {}", failure.message);

@@ -49,8 +49,12 @@ pub fn random_key() -> Result<String, Failure> {
 }
 
 fn fill(bytes: &mut [u8]) -> Result<(), Failure> {
-    getrandom::fill(bytes)
-        .map_err(|e| Failure::new(Exit::Error, format!("no random numbers from the kernel: {e}")))
+    getrandom::fill(bytes).map_err(|e| {
+        Failure::new(
+            Exit::Error,
+            format!("no random numbers from the kernel: {e}"),
+        )
+    })
 }
 
 /// Tells a machine who it is. Doing it again changes nothing.

@@ -5,9 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use backstay_core::engine::ClusterView;
-use backstay_core::model::{
-    Changed, ClusterDocument, NodeName, SystemDocument, SystemNode,
-};
+use backstay_core::model::{Changed, ClusterDocument, NodeName, SystemDocument, SystemNode};
 use backstay_wire::rpc::{Code, Facts, Hello, Request, Status, Text};
 use ipnet::IpNet;
 
@@ -157,7 +155,7 @@ fn optional<T>(answer: Result<T, RemoteError>) -> Result<Option<T>, RemoteError>
 fn bad_document(client: &Client, why: &str) -> RemoteError {
     RemoteError::Protocol {
         host: client.label().to_owned(),
-        why: crate::output::clean::clean(why),
+        why: backstay_wire::rpc::clean(why),
     }
 }
 
@@ -225,10 +223,12 @@ impl Gatherer {
         let contact: Contact =
             node.contact
                 .parse()
-                .map_err(|e: crate::remote::contact::BadContact| RemoteError::Unreachable {
-                    host: node.name.to_string(),
-                    why: e.to_string(),
-                })?;
+                .map_err(
+                    |e: crate::remote::contact::BadContact| RemoteError::Unreachable {
+                        host: node.name.to_string(),
+                        why: e.to_string(),
+                    },
+                )?;
         let pins = self.pins(&contact, Some(node));
         Ok(Target::Ssh { contact, pins })
     }
@@ -239,11 +239,11 @@ impl Gatherer {
     /// None answered; the error is the first entry's, with the others in its hint.
     pub fn enter(&self) -> Result<Client, Failure> {
         if self.entries.is_empty() {
-            return Err(Failure::new(
-                Exit::Unreachable,
-                "no node is known to this machine",
-            )
-            .hint("name one with --contact HOST, or begin with `backstay node add HOST --name N`"));
+            return Err(
+                Failure::new(Exit::Unreachable, "no node is known to this machine").hint(
+                    "name one with --contact HOST, or begin with `backstay node add HOST --name N`",
+                ),
+            );
         }
         let (said, heard) = mpsc::channel();
         let mut waiting = self.entries.iter().cloned().enumerate();
@@ -283,7 +283,12 @@ impl Gatherer {
         }
         let mut errors = errors.into_values();
         let first = errors.next().map_or_else(
-            || Failure::new(Exit::Unreachable, "none of the known nodes answered in time"),
+            || {
+                Failure::new(
+                    Exit::Unreachable,
+                    "none of the known nodes answered in time",
+                )
+            },
             Failure::from,
         );
         let others: Vec<String> = errors.map(|e| e.to_string()).collect();
@@ -449,7 +454,8 @@ impl Picture {
         }
         self.views.extend(said.views);
         self.facts.insert(name.clone(), said.fact);
-        self.hellos.insert(name.clone(), said.client.hello().clone());
+        self.hellos
+            .insert(name.clone(), said.client.hello().clone());
         self.crew.add(name, said.client);
     }
 }

@@ -6,11 +6,11 @@ use backstay_core::model::{NodeName, Problem, RuleId};
 use backstay_core::plan::{Action, Plan};
 use serde::Serialize;
 
+use super::Picture;
 use super::apply::{absent, concerned};
 use super::gather::Fact;
-use super::Picture;
 use crate::failure::{Exit, Failure};
-use crate::output::clean::clean;
+use backstay_wire::rpc::clean;
 
 /// C10: clocks agree within this many milliseconds.
 const CLOCKS_MS: u64 = 1_000;
@@ -134,8 +134,7 @@ fn units(plan: &Plan, picture: &Picture) -> Vec<Check> {
                 };
                 let home = service.home() == Some(node);
                 for unit in &service.units {
-                    let wanted =
-                        home || unit.mode != backstay_core::model::UnitMode::HomeOnly;
+                    let wanted = home || unit.mode != backstay_core::model::UnitMode::HomeOnly;
                     let there = fact.facts.units.iter().any(|u| u.name == unit.name);
                     if wanted && !there {
                         found.push(warning(
@@ -178,7 +177,10 @@ pub fn preflight(action: &Action, plan: &Plan, picture: &Picture) -> (Vec<Proble
         checks.extend(found.into_iter().filter(|c| builds || !c.may_ignore));
     }
     if builds {
-        let facts = picture.facts.iter().filter(|(name, _)| nodes.contains(name));
+        let facts = picture
+            .facts
+            .iter()
+            .filter(|(name, _)| nodes.contains(name));
         checks.extend(clocks(facts));
         checks.extend(units(plan, picture));
     }

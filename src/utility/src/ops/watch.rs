@@ -10,7 +10,7 @@ use backstay_wire::rpc::{Request, Status};
 
 use super::{Cancel, Crew};
 use crate::failure::{Changed, Exit, Failure};
-use crate::output::clean::clean;
+use backstay_wire::rpc::clean;
 
 /// Least time between two views, ms.
 const EVERY_MS: u32 = 100;

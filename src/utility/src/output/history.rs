@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use backstay_core::engine::Stage;
 use backstay_wire::rpc::HistoryEntry;
 
-use super::clean::clean;
 use super::style::{Style, Tone, date};
+use backstay_wire::rpc::clean;
 
 /// The stage as the admin reads it.
 pub fn stage(stage: Stage) -> &'static str {

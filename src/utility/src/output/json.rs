@@ -43,7 +43,11 @@ pub fn status(seen: &Seen, only: Option<&str>) -> Value {
             .members
             .iter()
             .map(|name| {
-                let role = seen.system.as_ref().and_then(|s| s.node(name)).map(|n| n.role);
+                let role = seen
+                    .system
+                    .as_ref()
+                    .and_then(|s| s.node(name))
+                    .map(|n| n.role);
                 json!({"name": name, "role": role, "state": "unknown", "age_ms": null})
             })
             .collect();

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use backstay_core::model::{ClusterDocument, SystemRole};
 use backstay_wire::rpc::{AuditEntry, Facts};
 
-use super::clean::clean;
 use super::style::{Cell, Style, Tone, date};
 use crate::failure::Failure;
 use crate::ops::Picture;
+use backstay_wire::rpc::clean;
 
 /// A heading row.
 pub fn heading(names: &[&str]) -> Vec<Cell> {
@@ -28,7 +28,9 @@ pub fn role(role: SystemRole) -> &'static str {
 /// All nodes of the system.
 pub fn nodes(picture: &Picture, style: Style) -> String {
     let system = picture.system();
-    let mut rows = vec![heading(&["NODE", "ROLE", "ANSWERS", "CLUSTER", "CONTACT", "AGENT"])];
+    let mut rows = vec![heading(&[
+        "NODE", "ROLE", "ANSWERS", "CLUSTER", "CONTACT", "AGENT",
+    ])];
     for node in &system.nodes {
         let hello = picture.hellos.get(&node.name);
         let answers = if hello.is_some() {
@@ -58,7 +60,10 @@ pub fn nodes(picture: &Picture, style: Style) -> String {
 
 /// One machine.
 pub fn facts(facts: &Facts, style: Style) -> String {
-    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0);
+    let gib = |bytes: u64| {
+        let tenths = bytes / (1024 * 1024 * 1024 / 10);
+        format!("{}.{} GiB", tenths / 10, tenths % 10)
+    };
     let kept = match facts.clock_kept {
         Some(true) => "kept by NTP",
         Some(false) => "not kept by NTP",
@@ -68,22 +73,45 @@ pub fn facts(facts: &Facts, style: Style) -> String {
         ("host name", clean(&facts.hostname)),
         ("system", clean(&facts.os)),
         ("kernel", clean(&facts.kernel)),
-        ("systemd", facts.systemd.as_deref().map_or("none".to_owned(), clean)),
+        (
+            "systemd",
+            facts.systemd.as_deref().map_or("none".to_owned(), clean),
+        ),
         ("memory", gib(facts.memory)),
         ("processors", facts.processors.to_string()),
         ("disk free", gib(facts.disk_free)),
         ("clock", kept.to_owned()),
-        ("gate", facts.gate.as_deref().filter(|g| !g.is_empty()).map_or("can be set".to_owned(), clean)),
+        (
+            "gate",
+            facts
+                .gate
+                .as_deref()
+                .filter(|g| !g.is_empty())
+                .map_or("can be set".to_owned(), clean),
+        ),
     ]
     .into_iter()
     .map(|(name, value)| vec![Cell::new(name, Tone::Dim), value.into()])
     .collect();
     for interface in &facts.interfaces {
-        let addresses: Vec<String> = interface.addresses.iter().map(|a| clean(&a.address)).collect();
-        let carrier = if interface.carrier { "" } else { ", no carrier" };
+        let addresses: Vec<String> = interface
+            .addresses
+            .iter()
+            .map(|a| clean(&a.address))
+            .collect();
+        let carrier = if interface.carrier {
+            ""
+        } else {
+            ", no carrier"
+        };
         rows.push(vec![
             Cell::new(clean(&interface.name), Tone::Dim),
-            format!("{} ({}{carrier})", addresses.join(" "), clean(&interface.mac)).into(),
+            format!(
+                "{} ({}{carrier})",
+                addresses.join(" "),
+                clean(&interface.mac)
+            )
+            .into(),
         ]);
     }
     style.table(2, &rows)
@@ -126,12 +154,26 @@ pub fn audit(entries: &[(String, AuditEntry)], style: Style) -> String {
 /// A failure: one clear line, everything that is wrong, what to do.
 pub fn failure(failure: &Failure, style: Style) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "{} {}", style.paint("error:", Tone::Bad), style.fit(&failure.message));
+    let _ = writeln!(
+        out,
+        "{} {}",
+        style.paint("error:", Tone::Bad),
+        style.fit(&failure.message)
+    );
     for problem in &failure.problems {
         let text = format!("{}: {}; {}", problem.place, problem.what, problem.mend);
-        out.push_str(&style.wrap(&format!("  {:<3} ", problem.rule), &clean(&text), Tone::Plain));
+        out.push_str(&style.wrap(
+            &format!("  {:<3} ", problem.rule),
+            &clean(&text),
+            Tone::Plain,
+        ));
     }
-    for hint in failure.hint.iter().flat_map(|h| h.lines()).filter(|l| !l.is_empty()) {
+    for hint in failure
+        .hint
+        .iter()
+        .flat_map(|h| h.lines())
+        .filter(|l| !l.is_empty())
+    {
         out.push_str(&style.wrap("hint: ", hint, Tone::Plain));
     }
     out

@@ -1,6 +1,5 @@
 //! What the admin sees: text of at most 80 columns and JSON of a stable form.
 
-pub mod clean;
 pub mod history;
 pub mod json;
 pub mod lists;

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use backstay_core::plan::{ConsequenceKind, Plan};
 
-use super::clean::clean;
 use super::style::{Style, Tone};
 use crate::ops::preflight::{Check, Overrides};
+use backstay_wire::rpc::clean;
 
 /// What will be done and what comes of it.
 pub fn plan(plan: &Plan, checks: &[Check], overrides: &Overrides, style: Style) -> String {
@@ -29,7 +29,11 @@ pub fn plan(plan: &Plan, checks: &[Check], overrides: &Overrides, style: Style) 
             ConsequenceKind::LowTraffic => ("when", Tone::Warn),
             ConsequenceKind::Note => ("note", Tone::Plain),
         };
-        out.push_str(&style.wrap(&format!("  {word:<9} "), &clean(&consequence.sentence), tone));
+        out.push_str(&style.wrap(
+            &format!("  {word:<9} "),
+            &clean(&consequence.sentence),
+            tone,
+        ));
     }
     for check in checks.iter().filter(|c| !overrides.stops(c)) {
         let text = format!("{} ({}, {})", check.sentence, check.rule, check.name);

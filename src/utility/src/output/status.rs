@@ -7,9 +7,9 @@ use backstay_core::engine::{
 };
 use backstay_core::model::{Fallback, NodeName, Role, Safety, SystemDocument, SystemRole};
 
-use super::clean::clean;
 use super::style::{Cell, Style, Tone, age, date};
 use crate::ops::gather::Seen;
+use backstay_wire::rpc::clean;
 
 /// Everything that was seen, ending in one line: what to do now.
 pub fn status(seen: &Seen, only: Option<&str>, style: Style) -> String {
@@ -100,9 +100,8 @@ pub fn cluster(view: &ClusterView, style: Style) -> String {
         if view.preloaded { "  preloaded" } else { "" },
         view.seen_by
     );
-    let heading = |names: &[&str]| -> Vec<Cell> {
-        names.iter().map(|n| Cell::new(*n, Tone::Dim)).collect()
-    };
+    let heading =
+        |names: &[&str]| -> Vec<Cell> { names.iter().map(|n| Cell::new(*n, Tone::Dim)).collect() };
     let mut rows = vec![heading(&["NODE", "ROLE", "STATE", "HEARD", "ADDRESS"])];
     rows.extend(view.nodes.iter().map(|n| node(n, view, style)));
     out.push_str(&style.table(2, &rows));
@@ -125,6 +124,29 @@ pub fn cluster(view: &ClusterView, style: Style) -> String {
         out.push('\n');
         for alarm in active {
             out.push_str(&self::alarm(alarm, style));
+        }
+    }
+    out
+}
+
+/// Services of several clusters; in full: also what each node says.
+pub fn services(found: &[(&ClusterView, &ServiceView)], full: bool, style: Style) -> String {
+    let names = [
+        "SERVICE", "HOME", "RUNS ON", "STATE", "PRIO", "FALLBACK", "ADDRESS",
+    ];
+    let mut rows: Vec<Vec<Cell>> = vec![names.iter().map(|n| Cell::new(*n, Tone::Dim)).collect()];
+    rows.extend(found.iter().map(|(_, s)| service(s, style)));
+    let mut out = style.table(0, &rows);
+    for (view, s) in found {
+        out.push_str(&remarks(s, style));
+        if full {
+            let _ = writeln!(out, "    cluster {}, term {}", view.name, s.term);
+            if !s.reason.is_empty() {
+                out.push_str(&style.wrap("    why: ", &clean(&s.reason), Tone::Plain));
+            }
+            for (node, said) in &s.on {
+                out.push_str(&style.wrap(&format!("    on {node}: "), &clean(said), Tone::Plain));
+            }
         }
     }
     out
@@ -158,7 +180,12 @@ fn node(n: &NodeView, view: &ClusterView, style: Style) -> Vec<Cell> {
         role.into(),
         node_state(n.state, style),
         heard.into(),
-        n.addresses.iter().map(|a| clean(a)).collect::<Vec<_>>().join(" ").into(),
+        n.addresses
+            .iter()
+            .map(|a| clean(a))
+            .collect::<Vec<_>>()
+            .join(" ")
+            .into(),
     ]
 }
 
@@ -199,7 +226,12 @@ fn service(s: &ServiceView, style: Style) -> Vec<Cell> {
             Fallback::Automatic => "automatic",
         }
         .into(),
-        s.addresses.iter().map(|a| clean(&a.address)).collect::<Vec<_>>().join(" ").into(),
+        s.addresses
+            .iter()
+            .map(|a| clean(&a.address))
+            .collect::<Vec<_>>()
+            .join(" ")
+            .into(),
     ]
 }
 

@@ -160,7 +160,11 @@ impl Style {
         }
         let mut out = String::new();
         for (n, line) in lines.iter().enumerate() {
-            let before = if n == 0 { first.to_owned() } else { " ".repeat(indent) };
+            let before = if n == 0 {
+                first.to_owned()
+            } else {
+                " ".repeat(indent)
+            };
             let _ = writeln!(out, "{before}{}", self.paint(line, tone));
         }
         out

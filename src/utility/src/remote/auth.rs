@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::client::clean_line;
 use super::ssh::Options;
 use super::{Contact, RemoteError};
+use backstay_wire::rpc::clean;
 
 /// The key files that `ssh` looks for too.
 const USUAL: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
@@ -48,7 +48,7 @@ pub(super) fn authenticate(
             }
             Err(_) if Instant::now() >= until => Err(timeout(contact, began)),
             Err(e) => {
-                tried.push(format!("{what}: {}", clean_line(e.message())));
+                tried.push(format!("{what}: {}", clean(e.message())));
                 Ok(false)
             }
         }
@@ -59,7 +59,7 @@ pub(super) fn authenticate(
         && agent.list_identities().is_ok()
     {
         for identity in agent.identities().unwrap_or_default() {
-            let what = format!("ssh-agent's {}", clean_line(identity.comment()));
+            let what = format!("ssh-agent's {}", clean(identity.comment()));
             if attempt(session, what, &|_| agent.userauth(&contact.user, &identity))? {
                 return Ok(());
             }

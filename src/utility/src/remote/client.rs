@@ -5,23 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backstay_wire::rpc::{
-    Call, Code, Fault, Hello, MAX_LINE, NEWEST, OLDEST, PREAMBLE, Reply, Request,
+    Call, Fault, Hello, LineError, LineSplitter, NEWEST, OLDEST, Reply, Request, clean,
+    parse_reply, to_line,
 };
 use serde::de::DeserializeOwned;
 
 use super::{Connector, Deadlines, RemoteError, Target, Transport};
 
-/// Most bytes of a login shell's noise that are skipped before the preamble.
-const MAX_NOISE: usize = 64 * 1024;
-
 /// A session with one agent: calls one after the other.
 pub struct Client {
     transport: Box<dyn Transport>,
     label: String,
-    /// Received, not yet a whole line.
-    buffer: Vec<u8>,
-    /// How much of the buffer is known to hold no line's end.
-    searched: usize,
+    lines: LineSplitter,
+    /// The agent has spoken: what ends the session now is no missing agent.
+    spoke: bool,
     next_id: u64,
     deadlines: Deadlines,
     hello: Hello,
@@ -66,11 +63,16 @@ impl Client {
         deadlines: Deadlines,
         user: &str,
     ) -> Result<Self, RemoteError> {
+        let lines = if transport.noisy() {
+            LineSplitter::after_preamble()
+        } else {
+            LineSplitter::new()
+        };
         let mut client = Self {
             transport,
             label,
-            buffer: Vec::new(),
-            searched: 0,
+            lines,
+            spoke: false,
             next_id: 1,
             deadlines,
             hello: Hello {
@@ -85,8 +87,7 @@ impl Client {
                 writable: false,
             },
         };
-        client.skip_noise(Instant::now() + deadlines.session)?;
-        client.hello = client.call(Request::Hello {
+        client.hello = client.hello_call(Request::Hello {
             oldest: OLDEST,
             newest: NEWEST,
             client: concat!("backstay ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -116,78 +117,52 @@ impl Client {
         self.label = label.into();
     }
 
-    fn skip_noise(&mut self, deadline: Instant) -> Result<(), RemoteError> {
-        if !self.transport.noisy() {
-            return Ok(());
-        }
-        let began = Instant::now();
-        let mark = PREAMBLE.as_bytes();
-        loop {
-            if let Some(at) = self.buffer.windows(mark.len()).position(|w| w == mark) {
-                self.buffer.drain(..at + mark.len());
-                return Ok(());
-            }
-            if self.buffer.len() > MAX_NOISE {
-                return Err(self.nonsense(format!(
-                    "more than {MAX_NOISE} bytes came before the agent spoke; does a login script print?"
-                )));
-            }
-            match self.transport.receive(&mut self.buffer, deadline) {
-                Ok(_) => {}
-                Err(RemoteError::Timeout { .. }) => {
-                    return Err(RemoteError::Timeout {
-                        host: self.label.clone(),
-                        during: "waiting for its agent to speak",
-                        after: began.elapsed(),
-                    });
-                }
-                // Whatever was said instead explains it best.
-                Err(RemoteError::Closed { why, .. }) => {
-                    let noise = String::from_utf8_lossy(&self.buffer);
-                    let last = noise.lines().rev().find(|l| !l.trim().is_empty());
-                    return Err(RemoteError::NoAgent {
-                        host: self.label.clone(),
-                        why: clean_line(if why.is_empty() { last.unwrap_or("it said nothing") } else { &why }),
-                    });
-                }
-                Err(e) => return Err(e),
-            }
-        }
+    /// The first call. What goes wrong in it is told as a matter of reaching the agent.
+    fn hello_call(&mut self, hello: Request) -> Result<Hello, RemoteError> {
+        // The far end may say nothing before its preamble: what is sent earlier waits in its input.
+        self.call(hello).map_err(|error| match error {
+            RemoteError::Timeout { host, after, .. } => RemoteError::Timeout {
+                host,
+                during: "waiting for its agent to speak",
+                after,
+            },
+            RemoteError::Closed { host, why } if !self.spoke => RemoteError::NoAgent {
+                host,
+                why: if why.is_empty() {
+                    "the session ended before it spoke".to_owned()
+                } else {
+                    why
+                },
+            },
+            other => other,
+        })
     }
 
-    fn nonsense(&self, why: String) -> RemoteError {
+    fn nonsense(&self, why: impl AsRef<str>) -> RemoteError {
         RemoteError::Protocol {
             host: self.label.clone(),
-            why: clean_line(&why),
+            why: clean(why.as_ref()),
         }
     }
 
     fn line(&mut self, deadline: Instant) -> Result<Vec<u8>, RemoteError> {
+        let mut got = Vec::new();
         loop {
-            if let Some(at) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
-                let end = self.searched + at;
-                let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
-                line.pop();
-                self.searched = 0;
+            let next = self.lines.next_line();
+            if let Some(line) = next.map_err(|e: LineError| self.nonsense(e.to_string()))? {
+                self.spoke = true;
                 return Ok(line);
             }
-            self.searched = self.buffer.len();
-            if self.buffer.len() > MAX_LINE {
-                return Err(self.nonsense(format!("a line is longer than {MAX_LINE} bytes")));
-            }
-            self.transport.receive(&mut self.buffer, deadline)?;
+            got.clear();
+            self.transport.receive(&mut got, deadline)?;
+            self.lines.push(&got);
         }
     }
 
     fn send(&mut self, request: Request) -> Result<u64, RemoteError> {
         let id = self.next_id;
         self.next_id += 1;
-        let mut line = serde_json::to_vec(&Call { id, request })
-            .map_err(|e| self.nonsense(e.to_string()))?;
-        if line.len() >= MAX_LINE {
-            return Err(self.nonsense("the request is longer than a line may be".to_owned()));
-        }
-        line.push(b'\n');
+        let line = to_line(&Call { id, request }).map_err(|e| self.nonsense(e.to_string()))?;
         self.transport
             .send(&line, Instant::now() + self.deadlines.request)?;
         Ok(id)
@@ -196,13 +171,9 @@ impl Client {
     fn reply(&mut self, id: u64, deadline: Instant) -> Result<Reply, RemoteError> {
         loop {
             let line = self.line(deadline)?;
-            let reply: Reply = serde_json::from_slice(&line)
-                .map_err(|e| self.nonsense(format!("a reply can't be read: {e}")))?;
-            let of = match &reply {
-                Reply::Progress { id, .. } | Reply::Done { id, .. } | Reply::Failed { id, .. } => *id,
-            };
+            let reply = parse_reply(&line).map_err(|e| self.nonsense(e.to_string()))?;
             // A reply to an earlier call that was given up is passed over.
-            if of == id {
+            if reply.id() == id {
                 return Ok(reply);
             }
         }
@@ -214,10 +185,10 @@ impl Client {
     }
 
     fn fault(&self, mut error: Fault) -> RemoteError {
-        error.message = clean_line(&error.message);
+        error.message = clean(&error.message);
         for problem in &mut error.problems {
             for text in [&mut problem.place, &mut problem.what, &mut problem.mend] {
-                *text = clean_line(text);
+                *text = clean(text);
             }
         }
         RemoteError::Fault {
@@ -276,14 +247,4 @@ impl Client {
             }
         }
     }
-
-    /// Whether the agent answered that it does not know the method.
-    pub fn unsupported(error: &RemoteError) -> bool {
-        error.is(Code::Unsupported)
-    }
-}
-
-/// A text of another machine as one line without control signs, of at most 300 signs.
-pub fn clean_line(text: &str) -> String {
-    crate::output::clean::clean(text)
 }

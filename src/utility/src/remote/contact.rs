@@ -35,12 +35,18 @@ impl FromStr for Contact {
             None => ("root", text),
         };
         let (host, port) = if let Some(rest) = place.strip_prefix('[') {
-            let (host, after) = rest.split_once(']').ok_or_else(|| bad("a `]` is missing"))?;
+            let (host, after) = rest
+                .split_once(']')
+                .ok_or_else(|| bad("a `]` is missing"))?;
             match after {
                 "" => (host, None),
                 _ => (
                     host,
-                    Some(after.strip_prefix(':').ok_or_else(|| bad("after `]` comes `:PORT`"))?),
+                    Some(
+                        after
+                            .strip_prefix(':')
+                            .ok_or_else(|| bad("after `]` comes `:PORT`"))?,
+                    ),
                 ),
             }
         } else if place.matches(':').count() > 1 {
@@ -63,13 +69,18 @@ impl FromStr for Contact {
             !s.is_empty()
                 && s.len() <= 255
                 && !s.starts_with('-')
-                && s.chars().all(|c| c.is_ascii_alphanumeric() || "._-:%".contains(c))
+                && s.chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "._-:%".contains(c))
         };
         if !plain(user) {
-            return Err(bad("the user's name is empty or has signs that don't belong there"));
+            return Err(bad(
+                "the user's name is empty or has signs that don't belong there",
+            ));
         }
         if !plain(host) {
-            return Err(bad("the host's name is empty or has signs that don't belong there"));
+            return Err(bad(
+                "the host's name is empty or has signs that don't belong there",
+            ));
         }
         Ok(Self {
             user: user.to_owned(),
@@ -103,9 +114,21 @@ mod tests {
             ("n1", "root", "n1", 22, "n1"),
             ("admin@n1:2222", "admin", "n1", 2222, "admin@n1:2222"),
             ("root@192.0.2.1", "root", "192.0.2.1", 22, "192.0.2.1"),
-            ("[2001:db8::1]:22", "root", "2001:db8::1", 22, "[2001:db8::1]"),
+            (
+                "[2001:db8::1]:22",
+                "root",
+                "2001:db8::1",
+                22,
+                "[2001:db8::1]",
+            ),
             ("2001:db8::1", "root", "2001:db8::1", 22, "[2001:db8::1]"),
-            ("[fe80::1%eth0]:23", "root", "fe80::1%eth0", 23, "[fe80::1%eth0]:23"),
+            (
+                "[fe80::1%eth0]:23",
+                "root",
+                "fe80::1%eth0",
+                23,
+                "[fe80::1%eth0]:23",
+            ),
         ] {
             let contact: Contact = text.parse().unwrap();
             assert_eq!(
@@ -118,8 +141,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_contact_is_refused_in_one_clean_line() {
-        for bad in ["", "@n1", "n1:0", "n1:ssh", "[::1", "[::1]22", "-oProxyCommand=x", "n1 n2", "n\u{1b}[2J"] {
+    fn what_is_no_contact_is_refused_in_one_clean() {
+        for bad in [
+            "",
+            "@n1",
+            "n1:0",
+            "n1:ssh",
+            "[::1",
+            "[::1]22",
+            "-oProxyCommand=x",
+            "n1 n2",
+            "n\u{1b}[2J",
+        ] {
             let said = bad.parse::<Contact>().unwrap_err().to_string();
             assert!(said.contains("[USER@]HOST[:PORT]"), "{said}");
             assert!(!said.contains('\u{1b}') && !said.contains('\n'), "{said}");

@@ -48,7 +48,11 @@ impl Contacts {
     pub fn load(path: &Path) -> Result<Self, String> {
         match fs::read_to_string(path) {
             Ok(text) => toml::from_str(&text).map_err(|e| {
-                format!("{} is not a list of contacts: {}", path.display(), e.message())
+                format!(
+                    "{} is not a list of contacts: {}",
+                    path.display(),
+                    e.message()
+                )
             }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(format!("{} can't be read: {e}", path.display())),

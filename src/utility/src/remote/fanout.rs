@@ -100,7 +100,10 @@ mod tests {
         gate.1.notify_all();
         assert_eq!(order.last(), Some(&(1, None)));
         order.sort_unstable();
-        assert_eq!(order, [(0, Some(0)), (1, None), (2, Some(20)), (3, Some(30))]);
+        assert_eq!(
+            order,
+            [(0, Some(0)), (1, None), (2, Some(20)), (3, Some(30))]
+        );
     }
 
     #[test]

@@ -50,7 +50,10 @@ impl HostKey {
 
     /// `SHA256:...`, as `ssh-keygen -l` shows it.
     pub fn fingerprint(&self) -> String {
-        format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&self.blob)))
+        format!(
+            "SHA256:{}",
+            STANDARD_NO_PAD.encode(Sha256::digest(&self.blob))
+        )
     }
 
     /// The algorithms by which a server can prove this key. An RSA key has three (RFC 8332).
@@ -93,7 +96,11 @@ impl FromStr for HostKey {
             .decode(blob)
             .map_err(|_| bad())
             .and_then(|blob| Self::from_blob(&blob))?;
-        if key.name() == name { Ok(key) } else { Err(bad()) }
+        if key.name() == name {
+            Ok(key)
+        } else {
+            Err(bad())
+        }
     }
 }
 
@@ -211,7 +218,9 @@ impl Pins {
 /// # Errors
 /// What would be right.
 pub fn fingerprint(text: &str) -> Result<String, String> {
-    let digest = text.strip_prefix("SHA256:").map(|t| t.trim_end_matches('='));
+    let digest = text
+        .strip_prefix("SHA256:")
+        .map(|t| t.trim_end_matches('='));
     match digest.map(|d| STANDARD_NO_PAD.decode(d)) {
         Some(Ok(bytes)) if bytes.len() == 32 => {
             Ok(format!("SHA256:{}", STANDARD_NO_PAD.encode(bytes)))
@@ -225,7 +234,8 @@ mod tests {
     use super::*;
 
     // Made with ssh-keygen for this test; its fingerprint is what `ssh-keygen -lf` showed.
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINswx+LskTZFOBwxQKlA8fykHqtlJR69sFKlz0ofZGw9";
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINswx+LskTZFOBwxQKlA8fykHqtlJR69sFKlz0ofZGw9";
     const PRINT: &str = "SHA256:vkbrRPUsMEmYGygQgq4vgsUXbe9+iDgYJIo40UfdqtA";
 
     fn contact(text: &str) -> Contact {
@@ -243,7 +253,11 @@ mod tests {
 
     #[test]
     fn a_key_that_lies_about_its_type_is_refused() {
-        assert!(KEY.replace("ssh-ed25519", "ssh-rsa").parse::<HostKey>().is_err());
+        assert!(
+            KEY.replace("ssh-ed25519", "ssh-rsa")
+                .parse::<HostKey>()
+                .is_err()
+        );
         assert!("ssh-ed25519 AAAA".parse::<HostKey>().is_err());
         assert!("ssh-ed25519".parse::<HostKey>().is_err());
         assert!(HostKey::from_blob(&[0xff, 0xff, 0xff, 0xff, 1]).is_err());
@@ -251,7 +265,9 @@ mod tests {
 
     #[test]
     fn known_hosts_match_with_and_without_port() {
-        let text = format!("# comment\n[n1]:2222,192.0.2.1 {KEY}\nn2 {KEY} me\n@revoked n3 {KEY}\nnonsense\n");
+        let text = format!(
+            "# comment\n[n1]:2222,192.0.2.1 {KEY}\nn2 {KEY} me\n@revoked n3 {KEY}\nnonsense\n"
+        );
         let has = |c: &str| !Pins::in_known_hosts(&text, &contact(c)).is_empty();
         assert!(has("n1:2222") && has("192.0.2.1") && has("n2"));
         assert!(!has("n1") && !has("n2:2222") && !has("n3") && !has("192.0.2.1:2222"));
@@ -260,7 +276,10 @@ mod tests {
     #[test]
     fn only_the_pinned_type_is_asked_for() {
         let key: HostKey = KEY.parse().unwrap();
-        assert_eq!(Pins::keys([key]).algorithms().as_deref(), Some("ssh-ed25519"));
+        assert_eq!(
+            Pins::keys([key]).algorithms().as_deref(),
+            Some("ssh-ed25519")
+        );
         assert_eq!(Pins::default().algorithms(), None);
     }
 
@@ -270,8 +289,19 @@ mod tests {
         let mut blob = key.blob.clone();
         *blob.last_mut().unwrap() ^= 1;
         let other = HostKey::from_blob(&blob).unwrap();
-        let said = Pins::keys([key]).judge("n1", &other).unwrap_err().to_string();
-        assert!(said.contains(PRINT) && said.contains(&other.fingerprint()), "{said}");
-        assert!(Pins::default().or_fingerprints(&[PRINT.to_owned()]).judge("n1", &other).is_err());
+        let said = Pins::keys([key])
+            .judge("n1", &other)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains(PRINT) && said.contains(&other.fingerprint()),
+            "{said}"
+        );
+        assert!(
+            Pins::default()
+                .or_fingerprints(&[PRINT.to_owned()])
+                .judge("n1", &other)
+                .is_err()
+        );
     }
 }

@@ -7,9 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Instant;
 
-use super::client::clean_line;
 use super::ssh::{Options, Session};
 use super::{Contact, Pins, RemoteError};
+use backstay_wire::rpc::clean;
 
 /// A way through a jump host. Ends when both ends of the socket pair are gone.
 pub(super) struct Jump {
@@ -39,7 +39,7 @@ impl Jump {
             .set_timeout(u32::try_from(left).unwrap_or(u32::MAX));
         let fail = |why: &str| RemoteError::Unreachable {
             host: target.to_string(),
-            why: format!("through {through}: {}", clean_line(why)),
+            why: format!("through {through}: {}", clean(why)),
         };
         let channel = session
             .raw()

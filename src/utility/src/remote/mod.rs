@@ -10,7 +10,7 @@ pub mod contacts;
 pub mod error;
 pub mod fanout;
 pub mod hostkey;
-//pub mod install;
+pub mod install;
 mod jump;
 pub mod local;
 pub mod ssh;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ssh2::{BlockDirections, ErrorCode, MethodType};
 
-use super::client::clean_line;
 use super::{Contact, Deadlines, HostKey, Pins, RemoteError, Transport};
+use backstay_wire::rpc::clean;
 
 /// libssh2's codes that are told apart here (libssh2.h).
 mod code {
@@ -38,7 +38,7 @@ pub struct Options {
 
 /// An authenticated SSH session.
 pub struct Session {
-    session: ssh2::Session,
+    inner: ssh2::Session,
     /// The same socket once more, to wait on and to shut down.
     socket: Wire,
     host: String,
@@ -105,7 +105,10 @@ fn dial(contact: &Contact, limit: Duration) -> Result<TcpStream, RemoteError> {
                 return Ok(stream);
             }
             Err(e) if e.kind() == ErrorKind::TimedOut => {
-                why = format!("no answer from {address} within {} s", limit.as_secs_f32().ceil());
+                why = format!(
+                    "no answer from {address} within {} s",
+                    limit.as_secs_f32().ceil()
+                );
             }
             Err(e) => why = format!("{e} ({address})"),
         }
@@ -139,7 +142,7 @@ impl Session {
         let until = began + options.deadlines.session;
         super::auth::authenticate(&mut session, contact, options, until)?;
         Ok(Self {
-            session,
+            inner: session,
             socket,
             host,
             deadlines: options.deadlines,
@@ -184,7 +187,7 @@ impl Session {
         let broken = |e: &dyn std::fmt::Display| {
             Shake::Other(RemoteError::Unreachable {
                 host: host.clone(),
-                why: clean_line(&e.to_string()),
+                why: clean(&e.to_string()),
             })
         };
         let mut session = ssh2::Session::new().map_err(|e| broken(&e))?;
@@ -221,7 +224,7 @@ impl Session {
             Err(e) => {
                 let said = RemoteError::Unreachable {
                     host: host.clone(),
-                    why: format!("SSH handshake failed: {}", clean_line(e.message())),
+                    why: format!("SSH handshake failed: {}", clean(e.message())),
                 };
                 Err(match e.code() {
                     ErrorCode::Session(code::KEY_EXCHANGE | code::METHOD_NONE) => {
@@ -244,13 +247,13 @@ impl Session {
     fn closed(&self, why: &str) -> RemoteError {
         RemoteError::Closed {
             host: self.host.clone(),
-            why: clean_line(why),
+            why: clean(why),
         }
     }
 
     /// Waits until the socket can do what libssh2 wants, or the deadline.
     fn wait(&self, deadline: Instant) -> bool {
-        let wanted = match self.session.block_directions() {
+        let wanted = match self.inner.block_directions() {
             BlockDirections::None | BlockDirections::Inbound => PollFlags::POLLIN,
             BlockDirections::Outbound => PollFlags::POLLOUT,
             BlockDirections::Both => PollFlags::POLLIN | PollFlags::POLLOUT,
@@ -260,7 +263,7 @@ impl Session {
             return false;
         }
         let mut fds = [PollFd::new(self.socket.fd(), wanted)];
-        let left = PollTimeout::try_from(left.min(Duration::from_secs(3600)).as_millis().max(1))
+        let left = PollTimeout::try_from(left.min(Duration::from_hours(1)).as_millis().max(1))
             .unwrap_or(PollTimeout::MAX);
         // An interrupted wait is tried again by the caller, who looks at the deadline.
         let _ = poll(&mut fds, left);
@@ -270,13 +273,13 @@ impl Session {
     /// A channel on which a command runs.
     fn exec(&self, command: &str) -> Result<ssh2::Channel, RemoteError> {
         let began = Instant::now();
-        self.session.set_blocking(true);
-        allow(&self.session, began + self.deadlines.session);
-        let channel = self.session.channel_session().and_then(|mut channel| {
+        self.inner.set_blocking(true);
+        allow(&self.inner, began + self.deadlines.session);
+        let channel = self.inner.channel_session().and_then(|mut channel| {
             channel.exec(command)?;
             Ok(channel)
         });
-        self.session.set_blocking(false);
+        self.inner.set_blocking(false);
         channel.map_err(|e| {
             if is_timeout(&e) {
                 self.timeout("starting a command", began)
@@ -293,7 +296,7 @@ impl Session {
     pub fn start(self, command: &str) -> Result<Channel, RemoteError> {
         let channel = self.exec(command)?;
         Ok(Channel {
-            channel: Some(channel),
+            inner: Some(channel),
             session: self,
             stderr: Vec::new(),
         })
@@ -334,8 +337,10 @@ impl Session {
                     Err(e) => return Err(self.closed(e.message())),
                 }
             }
-            moved |= drain(&mut channel, &mut out, 1024 * 1024)?;
-            moved |= drain(&mut channel.stderr(), &mut err, MAX_STDERR)?;
+            moved |= drain(&mut channel, &mut out, 1024 * 1024)
+                .map_err(|e| self.closed(&e.to_string()))?;
+            moved |= drain(&mut channel.stderr(), &mut err, MAX_STDERR)
+                .map_err(|e| self.closed(&e.to_string()))?;
             if channel.eof() && !moved {
                 break;
             }
@@ -344,11 +349,11 @@ impl Session {
             }
         }
         // The status comes with or before the channel's close.
-        self.session.set_blocking(true);
-        allow(&self.session, deadline);
+        self.inner.set_blocking(true);
+        allow(&self.inner, deadline);
         let status = channel.close().and_then(|()| channel.wait_close());
         let status = status.and_then(|()| channel.exit_status());
-        self.session.set_blocking(false);
+        self.inner.set_blocking(false);
         match status {
             Ok(status) => Ok(Output { status, out, err }),
             Err(e) if is_timeout(&e) => Err(self.timeout("running a command", began)),
@@ -357,7 +362,7 @@ impl Session {
     }
 
     pub(super) fn raw(&self) -> &ssh2::Session {
-        &self.session
+        &self.inner
     }
 
     pub(super) fn wait_with(&self, other: std::os::fd::BorrowedFd<'_>, writable: bool) {
@@ -368,12 +373,15 @@ impl Session {
         };
         let mut own = PollFlags::POLLIN;
         if matches!(
-            self.session.block_directions(),
+            self.inner.block_directions(),
             BlockDirections::Outbound | BlockDirections::Both
         ) {
             own |= PollFlags::POLLOUT;
         }
-        let mut fds = [PollFd::new(self.socket.fd(), own), PollFd::new(other, wanted)];
+        let mut fds = [
+            PollFd::new(self.socket.fd(), own),
+            PollFd::new(other, wanted),
+        ];
         // Looked at again at least every second, whatever happens.
         let _ = poll(&mut fds, PollTimeout::from(1000_u16));
     }
@@ -383,7 +391,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         // libssh2 would wait for the far end's goodbye when it frees channels (ssh2-rs#165). With the
         // socket shut it can't.
-        self.session.set_blocking(false);
+        self.inner.set_blocking(false);
         self.socket.shutdown();
     }
 }
@@ -416,19 +424,19 @@ impl Output {
     /// The output as text without control signs.
     pub fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.out);
-        text.lines().map(clean_line).collect::<Vec<_>>().join("\n")
+        text.lines().map(clean).collect::<Vec<_>>().join("\n")
     }
 
     /// The last complaint in one line.
     pub fn complaint(&self) -> String {
         let text = String::from_utf8_lossy(&self.err);
         let last = text.lines().rev().find(|l| !l.trim().is_empty());
-        last.map_or_else(|| format!("exit status {}", self.status), clean_line)
+        last.map_or_else(|| format!("exit status {}", self.status), clean)
     }
 }
 
 /// Reads what is there, keeping at most `most` bytes; whether anything was there.
-fn drain(from: &mut impl Read, into: &mut Vec<u8>, most: usize) -> Result<bool, RemoteError> {
+fn drain(from: &mut impl Read, into: &mut Vec<u8>, most: usize) -> std::io::Result<bool> {
     let mut buffer = [0; 16 * 1024];
     match from.read(&mut buffer) {
         Ok(n) => {
@@ -437,17 +445,14 @@ fn drain(from: &mut impl Read, into: &mut Vec<u8>, most: usize) -> Result<bool, 
             Ok(n > 0)
         }
         Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
-        Err(e) => Err(RemoteError::Closed {
-            host: "the host".to_owned(),
-            why: clean_line(&e.to_string()),
-        }),
+        Err(e) => Err(e),
     }
 }
 
 /// The one persistent channel of a session.
 pub struct Channel {
     /// There until it is dropped.
-    channel: Option<ssh2::Channel>,
+    inner: Option<ssh2::Channel>,
     session: Session,
     stderr: Vec<u8>,
 }
@@ -465,7 +470,7 @@ impl Transport for Channel {
         let began = Instant::now();
         let mut rest = bytes;
         while !rest.is_empty() {
-            let Some(channel) = &mut self.channel else {
+            let Some(channel) = &mut self.inner else {
                 return Err(self.session.closed("it was closed here"));
             };
             match channel.write(rest) {
@@ -486,7 +491,7 @@ impl Transport for Channel {
         let began = Instant::now();
         let mut buffer = [0; 16 * 1024];
         loop {
-            let Some(channel) = &mut self.channel else {
+            let Some(channel) = &mut self.inner else {
                 return Err(self.session.closed("it was closed here"));
             };
             match channel.read(&mut buffer) {
@@ -499,7 +504,8 @@ impl Transport for Channel {
                 Err(e) => return Err(self.session.closed(&e.to_string())),
             }
             // Drained also because a full window would stop the channel.
-            let complained = drain(&mut channel.stderr(), &mut self.stderr, MAX_STDERR)?;
+            let complained = drain(&mut channel.stderr(), &mut self.stderr, MAX_STDERR)
+                .map_err(|e| self.session.closed(&e.to_string()))?;
             if channel.eof() && !complained {
                 return Err(self.session.closed(&self.why_closed()));
             }
@@ -516,7 +522,7 @@ impl Transport for Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        if let Some(mut channel) = self.channel.take() {
+        if let Some(mut channel) = self.inner.take() {
             // Told if it can be told at once; the shut socket tells it anyway.
             let _ = channel.send_eof();
             self.session.socket.shutdown();
