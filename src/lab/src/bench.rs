@@ -313,6 +313,7 @@ pub fn machine() -> Machine {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole numbers")]
 mod tests {
     use super::*;
 

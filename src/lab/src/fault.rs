@@ -1,5 +1,6 @@
 //! What can go wrong with a host: power, network, a process that hangs.
 
+use std::fmt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,13 +32,19 @@ pub enum Freeze {
 /// When a host lost its power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PowerOff {
-    /// Just before the cable was pulled, in ns of CLOCK_MONOTONIC.
+    /// Just before the cable was pulled, in ns of `CLOCK_MONOTONIC`.
     pub before_ns: u64,
-    /// Once it was pulled and PID 1 killed, in ns of CLOCK_MONOTONIC.
+    /// Once it was pulled and PID 1 killed, in ns of `CLOCK_MONOTONIC`.
     pub after_ns: u64,
 }
 
-/// CLOCK_MONOTONIC in nanoseconds: the clock of every figure of the lab.
+impl fmt::Display for PowerOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "off since {} ns of CLOCK_MONOTONIC", self.after_ns)
+    }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds: the clock of every figure of the lab.
 pub(crate) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
@@ -103,7 +110,7 @@ impl Lab {
 
     /// Stops processes of a host with SIGSTOP; with a time they go on by
     /// themselves after it, even if the caller is gone by then. Returns at once,
-    /// with the instant of the stop in ns of CLOCK_MONOTONIC. Errors if the host
+    /// with the instant of the stop in ns of `CLOCK_MONOTONIC`. Errors if the host
     /// is off, or if nothing is there to stop.
     pub fn freeze(&self, name: &str, what: Freeze, time: Option<Duration>) -> Result<u64> {
         let _lock = self.change_lock()?;

@@ -1,5 +1,6 @@
 //! The lab as a whole: up, open, down, and the ways into its hosts.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -26,6 +27,8 @@ use crate::supervise;
 const SSH_PORT: u16 = 22;
 /// How long a host may take to boot on a busy machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
+/// How long to wait for another command to finish what it changes.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How to bring the lab up.
 #[derive(Debug, Clone, Default)]
@@ -92,7 +95,7 @@ impl Lab {
             .mode(0o755)
             .create(&path)
             .with_context(|| format!("cannot make {}", path.display()))?;
-        let lock = folder.lock()?;
+        let lock = folder.lock(LOCK_PATIENCE)?;
         if let Some(before) = folder.state().unwrap_or(None) {
             let before = Self {
                 folder: folder.clone(),
@@ -159,7 +162,8 @@ impl Lab {
             if host.address() != host.base() {
                 names.extend([host.address().to_string(), host.address6().to_string()]);
             }
-            known.push_str(&format!("{} {}\n", names.join(","), key.join(" ")));
+            // Writing to a string cannot fail.
+            let _ = writeln!(known, "{} {}", names.join(","), key.join(" "));
         }
         fs::write(self.known_hosts(), known).context("cannot write known_hosts")
     }
@@ -204,7 +208,7 @@ impl Lab {
             fs::create_dir_all(folder.path())?;
         }
         need_root("removing the lab")?;
-        let lock = folder.lock()?;
+        let lock = folder.lock(LOCK_PATIENCE)?;
         clean(&folder, &fleet(9))?;
         fs::remove_dir_all(folder.path())
             .with_context(|| format!("cannot remove {}", folder.path().display()))?;
@@ -251,7 +255,7 @@ impl Lab {
 
     pub(crate) fn change_lock(&self) -> Result<Lock> {
         need_root("changing the lab")?;
-        self.folder.lock()
+        self.folder.lock(LOCK_PATIENCE)
     }
 
     /// Moves the calling thread, and threads that it starts later, into the
@@ -340,6 +344,7 @@ impl Lab {
     /// Runs a command in a host over SSH, or a shell if it is empty, on this
     /// terminal.
     pub fn ssh(&self, name: &str, command: &[String]) -> Result<ExitStatus> {
+        need_root("reaching the hosts")?;
         let mut ssh = self.ssh_command(name)?;
         if !command.is_empty() {
             ssh.arg("--").args(command);
@@ -347,27 +352,35 @@ impl Lab {
         ssh.status().context("cannot run ssh")
     }
 
-    /// Waits until a host's sshd answers. Errors after `limit`, with the end of
-    /// the host's boot log.
+    /// Waits until a host's sshd answers. Errors after `limit`, or as soon as the
+    /// host is off again, with the end of its boot log.
     pub fn wait_ready(&self, name: &str, limit: Duration) -> Result<()> {
         let host = self.host(name)?;
         let until = Instant::now() + limit;
         loop {
             let address = SocketAddr::new(self.ssh_target(name)?.address, SSH_PORT);
-            match self.greeting(address) {
-                Ok(()) => return Ok(()),
-                Err(error) if Instant::now() >= until => {
-                    let log = fs::read_to_string(self.folder.host(&host.name).join("console.log"));
-                    return Err(error).with_context(|| {
-                        format!(
-                            "{name} did not come up in {limit:?}; {}",
-                            tail(&log.unwrap_or_default())
-                        )
-                    });
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            let Err(error) = self.greeting(address) else {
+                return Ok(());
+            };
+            let given_up = self.gave_up(host)?;
+            if given_up || Instant::now() >= until {
+                let log = fs::read_to_string(self.folder.host(name).join("console.log"));
+                let log = tail(&log.unwrap_or_default());
+                let why = if given_up {
+                    "ended again"
+                } else {
+                    "was too slow"
+                };
+                return Err(error).context(format!("{name} did not come up: it {why}; {log}"));
             }
+            std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Whether a host is off and nobody boots it.
+    fn gave_up(&self, host: &Host) -> Result<bool> {
+        let running = self.folder.running(&host.name)?;
+        Ok(running.is_some_and(|running| !running.supervisor.alive()))
     }
 
     fn greeting(&self, address: SocketAddr) -> Result<()> {

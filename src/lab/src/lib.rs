@@ -3,7 +3,7 @@
 //! Each host is a whole Debian booted by systemd in a `systemd-nspawn`
 //! container: own root (an overlay over the machine's), own network namespace,
 //! own sshd, journal and D-Bus. A bridge in a namespace of its own joins them on
-//! 192.0.2.0/24 and 2001:db8::/64, with no way out. Nothing is added to the
+//! 192.0.2.0/24 and `2001:db8::/64`, with no way out. Nothing is added to the
 //! machine's own network: whoever talks to the hosts does so from the namespace
 //! `backstay-client` ([`Lab::enter_client_network`], [`Lab::connect`]).
 //!

@@ -1,20 +1,21 @@
 //! `backstay-lab`: the lab without the maintenance utility, and the programs
 //! that the lab itself runs (supervisor, demonstration service, prober).
 
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use backstay_lab::probe::{self, ProbeOptions, Until};
+use backstay_lab::probe::{self, Probe, ProbeOptions, Until};
 use backstay_lab::serve::{self, ServeOptions};
 use backstay_lab::{Freeze, Lab, Options, default_folder, packages, supervise};
 use clap::{Parser, Subcommand};
 use nix::time::{ClockId, clock_gettime};
 
 /// How long `revive` waits for a host.
-const BOOT_LIMIT: Duration = Duration::from_secs(60);
+const BOOT_LIMIT: Duration = Duration::from_secs(90);
 
 #[derive(Parser)]
 #[command(
@@ -22,7 +23,7 @@ const BOOT_LIMIT: Duration = Duration::from_secs(60);
     about = "Several real hosts on one machine, for demonstration and tests"
 )]
 struct Arguments {
-    /// Folder of the lab; otherwise $BACKSTAY_LAB_DIR, otherwise /var/lib/backstay-lab.
+    /// Folder of the lab; without it that of the environment, else /var/lib/backstay-lab.
     #[arg(long, global = true)]
     folder: Option<PathBuf>,
     /// Print JSON.
@@ -174,8 +175,7 @@ fn run(arguments: Arguments, began: Duration) -> Result<ExitCode> {
             return Ok(code(lab()?.client_command(program).args(rest).status()?));
         }
         Verb::Kill { host } => {
-            let off = lab()?.kill(&host)?;
-            println!("{}", serde_json::to_string(&off)?);
+            show(&lab()?.kill(&host)?, json)?;
         }
         Verb::Revive { host } => {
             let lab = lab()?;
@@ -201,12 +201,24 @@ fn run(arguments: Arguments, began: Duration) -> Result<ExitCode> {
             live,
             until_end_of_input,
         } => {
-            let until = Until {
-                time,
-                end_of_input: until_end_of_input,
-                live,
+            let lab = lab()?;
+            let report = match time {
+                Some(time) if !live && !until_end_of_input => {
+                    let probe = Probe::start(&lab, alias, &options)?;
+                    std::thread::sleep(time);
+                    probe.finish()?
+                }
+                time => {
+                    let end_of_input = until_end_of_input;
+                    let until = Until {
+                        time,
+                        end_of_input,
+                        live,
+                    };
+                    probe::run(&lab, alias, &options, until)?
+                }
             };
-            show(&probe::run(&lab()?, alias, &options, until)?, json)?;
+            show(&report, json)?;
         }
         Verb::Demo => lab()?.install_demo()?,
         Verb::Serve(options) => {
@@ -244,12 +256,16 @@ fn thaw(lab: &Lab, host: &str, after: Option<Duration>, detach: bool) -> Result<
 }
 
 fn show<T: serde::Serialize + std::fmt::Display>(value: &T, json: bool) -> Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(value)?);
+    let text = if json {
+        serde_json::to_string(value)? + "\n"
     } else {
-        print!("{value}");
+        value.to_string()
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever read this has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
     }
-    Ok(())
 }
 
 fn code(status: std::process::ExitStatus) -> ExitCode {

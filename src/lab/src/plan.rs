@@ -52,8 +52,11 @@ impl Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (place, byte) in self.0.iter().enumerate() {
+            let colon = if place == 0 { "" } else { ":" };
+            write!(f, "{colon}{byte:02x}")?;
+        }
+        Ok(())
     }
 }
 
@@ -159,8 +162,8 @@ pub(crate) fn ipv4(octet: u8) -> Ipv4Addr {
 /// The address that reads alike in the lab's IPv6 network (a /64).
 pub(crate) fn ipv6(octet: u8) -> Ipv6Addr {
     // Written, not counted: ...:101 beside 192.0.2.101.
-    let digits = u16::from(octet);
-    let last = (digits / 100) << 8 | (digits / 10 % 10) << 4 | digits % 10;
+    let number = u16::from(octet);
+    let last = (number / 100 * 0x100) + (number / 10 % 10 * 0x10) + number % 10;
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
 }
 

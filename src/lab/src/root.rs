@@ -2,6 +2,7 @@
 //! machine's own data and services are hidden. Runs in a mount namespace of the
 //! host's own, so that the machine's mount table never shows any of it.
 
+use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -308,7 +309,8 @@ fn machine_id() -> Result<String> {
 fn hosts_file(peers: &[Host]) -> String {
     let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
     for peer in peers {
-        text.push_str(&format!("{} {}\n", peer.base(), peer.name));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{} {}", peer.base(), peer.name);
     }
     text
 }

@@ -6,7 +6,7 @@
 //!   before the answer `{"node", "service", "counter"}` goes out.
 //! - Its own start (from `main` until it can answer) and stop (from SIGTERM until
 //!   it ends) are appended to `times.jsonl` beside the counter: one JSON object
-//!   a line, with wall time and CLOCK_MONOTONIC.
+//!   a line, with wall time and `CLOCK_MONOTONIC`.
 //!
 //! One thread and a poll loop, so that it starts within a millisecond or two.
 
@@ -76,7 +76,7 @@ pub struct TimeLine {
     pub node: String,
     /// How long it took, in milliseconds.
     pub took_ms: f64,
-    /// When it was done, in ns of CLOCK_MONOTONIC.
+    /// When it was done, in ns of `CLOCK_MONOTONIC`.
     pub monotonic_ns: u64,
     /// When it was done, in seconds since 1970 (UTC).
     pub wall: f64,
@@ -104,7 +104,7 @@ fn padded(name: &str) -> Result<[u8; NAME_LENGTH]> {
     Ok(padded)
 }
 
-/// Runs the service until SIGTERM or SIGINT. `began_ns` is CLOCK_MONOTONIC at
+/// Runs the service until SIGTERM or SIGINT. `began_ns` is `CLOCK_MONOTONIC` at
 /// the begin of `main`.
 pub fn serve(options: &ServeOptions, began_ns: u64) -> Result<()> {
     let name = padded(&options.name)?;

@@ -1,5 +1,6 @@
 //! Installing the demonstration services in the hosts.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
 use std::process::Command;
@@ -38,19 +39,21 @@ pub fn demo_services() -> Vec<Service> {
 }
 
 impl Service {
-    /// Its systemd unit. `%H` is the name of the host where it runs.
+    /// Its systemd unit. `%H` is the name of the host where it runs. The niceness
+    /// is for the figures: the hosts share their processors with whatever else
+    /// the machine does.
     fn unit(&self) -> String {
         let name = &self.name;
-        let addresses: String = self
-            .addresses
-            .iter()
-            .map(|a| format!(" --address {a}"))
-            .collect();
+        let mut addresses = String::new();
+        for address in &self.addresses {
+            // Writing to a string cannot fail.
+            let _ = write!(addresses, " --address {address}");
+        }
         format!(
             "[Unit]\nDescription=Demonstration service {name}\n\n\
              [Service]\nType=notify\nNotifyAccess=main\nStateDirectory={name}\n\
              ExecStart=/usr/local/bin/backstay-lab serve --name %H --service {name} --state /var/lib/{name}/counter{addresses}\n\
-             Restart=on-failure\nTimeoutStopSec=5\n\n\
+             Nice=-10\nRestart=on-failure\nTimeoutStopSec=5\n\n\
              [Install]\nWantedBy=multi-user.target\n"
         )
     }

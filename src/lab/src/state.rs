@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
@@ -96,9 +97,12 @@ impl Folder {
 
     /// Takes the lock of the lab; whoever holds it may make, change or remove
     /// things. Freed by the kernel when the process ends, however it ends.
-    /// Errors at once if another process holds it.
-    pub(crate) fn lock(&self) -> Result<Lock> {
+    /// Errors if another process still holds it after `patience`, which should
+    /// not be zero: a child that a killed `up` was just starting holds it until
+    /// it runs its own program.
+    pub(crate) fn lock(&self, patience: Duration) -> Result<Lock> {
         let path = self.join("lock");
+        let until = Instant::now() + patience;
         loop {
             let file = File::options()
                 .write(true)
@@ -108,6 +112,10 @@ impl Folder {
                 .with_context(|| format!("cannot open {}", path.display()))?;
             match file.try_lock() {
                 Ok(()) => {}
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(10));
+                    continue;
+                }
                 Err(fs::TryLockError::WouldBlock) => bail!(
                     "another process is changing the lab in {}; try again when it is done",
                     self.0.display()
@@ -213,11 +221,11 @@ mod tests {
         let path = std::env::temp_dir().join(format!("backstay-lab-test-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         let folder = Folder::new(&path).unwrap();
-        let held = folder.lock().unwrap();
-        let refused = folder.lock().unwrap_err().to_string();
+        let held = folder.lock(Duration::ZERO).unwrap();
+        let refused = folder.lock(Duration::ZERO).unwrap_err().to_string();
         assert!(refused.contains("another process"), "{refused}");
         drop(held);
-        folder.lock().unwrap();
+        folder.lock(Duration::ZERO).unwrap();
         assert!(folder.state().unwrap().is_none());
         let state = State {
             hosts: crate::plan::fleet(1),

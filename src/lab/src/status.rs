@@ -1,6 +1,6 @@
 //! How the lab is now.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ impl fmt::Display for Status {
                 .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
             let mut notes = host.addresses.join(" ");
             if host.stopped_processes > 0 {
-                notes.push_str(&format!(" ({} processes stopped)", host.stopped_processes));
+                write!(notes, " ({} stopped)", host.stopped_processes)?;
             }
             if let Some(ended) = &host.ended {
                 notes.push_str(ended);

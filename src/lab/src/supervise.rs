@@ -77,6 +77,8 @@ pub fn host(folder: &Path, name: &str, detach: bool) -> Result<()> {
         let ended = match (status.code(), status.signal()) {
             (Some(0), _) => "powered off".to_owned(),
             (Some(REBOOT), _) => "rebooting".to_owned(),
+            // What nspawn says when PID 1 is killed; see console.log for the rest.
+            (Some(1), _) => "lost its power".to_owned(),
             (Some(code), _) => format!("ended with status {code}"),
             (None, signal) => format!("killed by signal {}", signal.unwrap_or(0)),
         };
@@ -175,6 +177,8 @@ fn nspawn(host: &Host, root: &Path, network: &Path) -> Command {
             "--link-journal=no",
             "--resolv-conf=off",
             "--timezone=off",
+            // Whatever writes to a console in the host writes to nothing.
+            "--bind=/dev/null:/dev/console",
             "--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_NICE,CAP_IPC_LOCK",
         ]);
     command

@@ -48,7 +48,7 @@ pub(super) struct Heard {
     pub form: super::frames::Form,
 }
 
-/// Everything that was seen; times in ns of CLOCK_MONOTONIC.
+/// Everything that was seen; times in ns of `CLOCK_MONOTONIC`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Observed {
     pub interval_ns: u64,
@@ -66,9 +66,15 @@ pub(super) struct Observed {
     pub receiver_held_ns: u64,
 }
 
+#[expect(clippy::cast_precision_loss, reason = "exact for some 285 years")]
 fn ms(ns: u64) -> f64 {
-    // Milliseconds to three digits: what lies below is noise.
+    // Whole microseconds: what lies below is noise.
     (ns / 1000) as f64 / 1000.0
+}
+
+/// Sums of milliseconds without the dust of binary fractions.
+fn rounded(ms: f64) -> f64 {
+    (ms * 1000.0).round() / 1000.0
 }
 
 impl Observed {
@@ -121,7 +127,8 @@ impl Observed {
             gaps: self.listed(&gaps),
             losses,
             answered_by: self.spans(),
-            dual_ms: duals.iter().map(|d| d.ms).sum(),
+            // Not sum(): of nothing it is -0.0.
+            dual_ms: rounded(duals.iter().fold(0.0, |sum, dual| sum + dual.ms)),
             dual: last(duals),
             rounds: self.rounds.len() as u64,
             rounds_discarded: self.rounds.iter().filter(|r| !usable(r)).count() as u64,
@@ -275,7 +282,7 @@ impl Observed {
             match found.last_mut() {
                 Some(dual) if previous == round.checked_sub(1) && dual.nodes == nodes => {
                     dual.end_ms = self.at(end);
-                    dual.ms += lasted;
+                    dual.ms = rounded(dual.ms + lasted);
                 }
                 _ => found.push(Dual {
                     begin_ms: self.at(begin),
@@ -344,6 +351,7 @@ fn last<T>(mut list: Vec<T>) -> Vec<T> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole microseconds")]
 mod tests {
     use super::super::frames::Form;
     use super::*;
@@ -403,6 +411,7 @@ mod tests {
     #[test]
     fn nothing_observed_is_an_empty_report() {
         let report = Observed::default().report("a");
+        assert!(report.dual_ms.is_sign_positive());
         assert_eq!((report.sent, report.lost, report.gap_ms), (0, 0, 0.0));
     }
 

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::plan::Mac;
 
-/// EtherType of ARP.
+/// `EtherType` of ARP.
 pub(super) const ARP: u16 = 0x0806;
-/// EtherType of IPv6.
+/// `EtherType` of IPv6.
 pub(super) const IPV6: u16 = 0x86dd;
 const IPV4: u16 = 0x0800;
 const UDP: u8 = 17;

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, bind, send, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, send, sendto, socket,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::figures::{Answer, Direct, Heard, Observed, Round};
@@ -170,12 +172,14 @@ fn pace(interval: Duration, stop: &Stop, mut work: impl FnMut(u32)) {
 }
 
 fn ask_regularly(socket: &UdpSocket, plan: &Plan, stop: &Stop) -> Vec<u64> {
-    let to = SocketAddr::new(plan.alias, UDP_PORT);
+    let to = SockaddrStorage::from(SocketAddr::new(plan.alias, UDP_PORT));
     let mut sent = Vec::with_capacity(65_536);
     pace(plan.interval, stop, |number| {
         sent.push(monotonic_ns());
-        // An address that nobody has makes this fail; that is a loss like another.
-        let _ = socket.send_to(&number.to_be_bytes(), to);
+        // Never waits: while nobody has the address, the kernel holds datagrams back
+        // until its queue is full. What it does not take is a loss like another.
+        let question = number.to_be_bytes();
+        let _ = sendto(socket.as_raw_fd(), &question, &to, MsgFlags::MSG_DONTWAIT);
     });
     sent
 }

@@ -24,7 +24,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use self::measure::{Plan, Stop, measure};
 pub use self::report::{Announcement, Dual, Gap, Losses, ProbeReport, Span};
-use crate::lab::Lab;
+use crate::lab::{Lab, need_root};
 
 /// First line of the prober: from here on it measures.
 const READY: &str = "{\"event\":\"ready\"}";
@@ -71,6 +71,7 @@ pub fn run(lab: &Lab, alias: IpAddr, options: &ProbeOptions, until: Until) -> Re
         !options.interval.is_zero() && !options.round.is_zero(),
         "intervals of the prober must be longer than 0"
     );
+    need_root("probing")?;
     lab.enter_client_network()?;
     let mut ends = SigSet::empty();
     ends.add(Signal::SIGTERM);
@@ -142,6 +143,7 @@ pub struct Probe {
 impl Probe {
     /// Starts it; when this returns, it measures.
     pub fn start(lab: &Lab, alias: IpAddr, options: &ProbeOptions) -> Result<Self> {
+        need_root("probing")?;
         let in_us = |time: Duration| format!("{}us", time.as_micros());
         let mut child = Command::new("chrt")
             .args(["--fifo", "20"])

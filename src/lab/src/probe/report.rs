@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct ProbeReport {
     /// The address.
     pub alias: String,
-    /// Instant of the first datagram, in ns of CLOCK_MONOTONIC.
+    /// Instant of the first datagram, in ns of `CLOCK_MONOTONIC`.
     pub began_monotonic_ns: u64,
     /// From the first datagram to the last.
     pub duration_ms: f64,
