@@ -201,12 +201,19 @@ fn runs(
         (ServiceState::Stopped, ..) if seen.term > since_term => {
             Progress::Hopeless(format!("{service} was stopped by an admin{because}"))
         }
-        _ => match down {
-            Some(node) => Progress::Hopeless(format!("{} is down", node.name)),
-            None => Progress::Waiting(match on {
-                Some(on) => format!("{service} does not run on {on} yet{because}"),
-                None => format!("{service} does not run yet{because}"),
-            }),
+        // Nodes of a new cluster may not have heard each other yet: there, down is no end.
+        _ => match (down, on) {
+            (Some(node), _) if since_term > 0 => {
+                Progress::Hopeless(format!("{} is down{because}", node.name))
+            }
+            (Some(node), _) => Progress::Waiting(format!(
+                "{service} does not run on {0} yet: {0} is down{because}",
+                node.name
+            )),
+            (None, Some(on)) => {
+                Progress::Waiting(format!("{service} does not run on {on} yet{because}"))
+            }
+            (None, None) => Progress::Waiting(format!("{service} does not run yet{because}")),
         },
     }
 }
