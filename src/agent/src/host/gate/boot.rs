@@ -24,7 +24,10 @@ pub(super) fn run_script(
         } else {
             source.to_string()
         };
-        GateError::Nft { what, message: hint }
+        GateError::Nft {
+            what,
+            message: hint,
+        }
     };
     let mut child = Command::new("nft")
         .args(arguments)
@@ -45,8 +48,17 @@ pub(super) fn run_script(
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    let message = complaint.lines().next().unwrap_or("no message").chars().filter(|c| !c.is_control()).take(300);
-    Err(GateError::Nft { what, message: message.collect() })
+    let message = complaint
+        .lines()
+        .next()
+        .unwrap_or("no message")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(300);
+    Err(GateError::Nft {
+        what,
+        message: message.collect(),
+    })
 }
 
 /// Lays the skeleton.
@@ -56,7 +68,13 @@ pub(super) fn install(writers: &OwnWriters) -> Result<(), GateError> {
 
 /// Whether this machine's nft and kernel would take the skeleton. Changes nothing.
 pub fn check() -> Result<(), GateError> {
-    run_script("check the gate's skeleton", &["-c", "-f", "-"], SKELETON, &OwnWriters::default()).map(drop)
+    run_script(
+        "check the gate's skeleton",
+        &["-c", "-f", "-"],
+        SKELETON,
+        &OwnWriters::default(),
+    )
+    .map(drop)
 }
 
 /// How an address is written in a set of this plane.
@@ -69,7 +87,9 @@ pub(super) fn element(addr: IpAddr, as_number: bool) -> String {
 
 /// The list of guarded addresses as an nft script that only ever adds: it closes, it opens nothing.
 pub fn guarded_script(addrs: &[IpAddr]) -> String {
-    let mut script = String::from("# Written by backstay-agent; loaded at boot by backstay-gate.service. Do not edit.\n");
+    let mut script = String::from(
+        "# Written by backstay-agent; loaded at boot by backstay-gate.service. Do not edit.\n",
+    );
     for plane in &PLANES {
         let elements: Vec<_> = addrs
             .iter()
@@ -78,7 +98,11 @@ pub fn guarded_script(addrs: &[IpAddr]) -> String {
             .collect();
         if !elements.is_empty() {
             let (family, set) = (plane.family_name, plane.guarded);
-            let _ = writeln!(script, "add element {family} {TABLE} {set} {{ {} }}", elements.join(", "));
+            let _ = writeln!(
+                script,
+                "add element {family} {TABLE} {set} {{ {} }}",
+                elements.join(", ")
+            );
         }
     }
     script
@@ -117,7 +141,10 @@ pub fn boot_load(guarded: &Path) -> Result<BootLoad, GateError> {
             if error.kind() == std::io::ErrorKind::NotFound {
                 return Ok(BootLoad::NothingGuarded);
             }
-            return Err(GateError::Nft { what: "read the guarded addresses", message: error.to_string() });
+            return Err(GateError::Nft {
+                what: "read the guarded addresses",
+                message: error.to_string(),
+            });
         }
     };
     let script = format!("{SKELETON}\n{list}");
@@ -136,7 +163,10 @@ mod tests {
 
     #[test]
     fn s7_the_boot_list_names_every_address_in_both_of_its_tables() {
-        let addrs = ["192.0.2.101".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let addrs = [
+            "192.0.2.101".parse().unwrap(),
+            "2001:db8::1".parse().unwrap(),
+        ];
         let script = guarded_script(&addrs);
         let lines: Vec<_> = script.lines().skip(1).collect();
         assert_eq!(
@@ -153,7 +183,10 @@ mod tests {
     #[test]
     fn every_set_that_the_code_writes_is_in_the_skeleton() {
         for plane in &PLANES {
-            for set in std::iter::once(plane.guarded).chain(plane.armed).chain(plane.live) {
+            for set in std::iter::once(plane.guarded)
+                .chain(plane.armed)
+                .chain(plane.live)
+            {
                 let line = format!("add set {} {TABLE} {set} {{", plane.family_name);
                 assert!(SKELETON.contains(&line), "{line}");
             }

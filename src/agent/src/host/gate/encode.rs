@@ -56,7 +56,10 @@ pub(super) struct Messages {
 impl Messages {
     pub(super) fn new() -> Self {
         // One address in all slots and both tables is about 2 KiB.
-        Messages { buf: Vec::with_capacity(16 * 1024), start: 0 }
+        Messages {
+            buf: Vec::with_capacity(16 * 1024),
+            start: 0,
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -72,7 +75,8 @@ impl Messages {
         self.start = self.buf.len();
         self.buf.extend_from_slice(&0u32.to_ne_bytes());
         self.buf.extend_from_slice(&kind.to_ne_bytes());
-        self.buf.extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
+        self.buf
+            .extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
         self.buf.extend_from_slice(&seq.to_ne_bytes());
         self.buf.extend_from_slice(&0u32.to_ne_bytes());
         self.buf.extend_from_slice(&[family, 0]);
@@ -181,7 +185,13 @@ impl Messages {
 
     /// Creates (does nothing if present) or deletes a table.
     pub(super) fn table(&mut self, kind: u16, seq: u32, family: u8, table: &str) {
-        self.begin(kind, if kind == NEWTABLE { NLM_F_CREATE } else { 0 }, seq, family, 0);
+        self.begin(
+            kind,
+            if kind == NEWTABLE { NLM_F_CREATE } else { 0 },
+            seq,
+            family,
+            0,
+        );
         self.attr_str(1, table);
         self.end();
     }
@@ -211,7 +221,10 @@ impl<'a> Message<'a> {
         if self.kind != NLMSG_ERROR {
             return None;
         }
-        let code = self.body.first_chunk::<4>().map_or(libc_eproto(), |code| i32::from_ne_bytes(*code));
+        let code = self
+            .body
+            .first_chunk::<4>()
+            .map_or(libc_eproto(), |code| i32::from_ne_bytes(*code));
         Some(code.saturating_neg())
     }
 
@@ -239,7 +252,9 @@ impl<'a> Iterator for Received<'a> {
 
     fn next(&mut self) -> Option<Message<'a>> {
         let header = self.0.first_chunk::<NLMSG_HEADER>()?;
-        let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word = |at: usize| {
+            u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
         let len = usize::try_from(word(0)).ok()?;
         let body = self.0.get(NLMSG_HEADER..len)?;
         let message = Message {
@@ -279,7 +294,9 @@ impl<'a> Attributes<'a> {
 
     /// The same as text without its closing NUL.
     pub(super) fn text(self, kind: u16) -> Option<&'a str> {
-        std::str::from_utf8(self.find(kind)?).ok().map(|text| text.trim_end_matches('\0'))
+        std::str::from_utf8(self.find(kind)?)
+            .ok()
+            .map(|text| text.trim_end_matches('\0'))
     }
 }
 
@@ -302,8 +319,10 @@ pub(super) fn elements_of<'a>(message: &Message<'a>) -> impl Iterator<Item = Ele
             16 => IpAddr::V6(Ipv6Addr::from(*value.first_chunk::<16>()?)),
             _ => return None,
         };
-        let expires_ms =
-            attributes.find(ELEM_EXPIRATION).and_then(<[u8]>::first_chunk::<8>).map(|ms| u64::from_be_bytes(*ms));
+        let expires_ms = attributes
+            .find(ELEM_EXPIRATION)
+            .and_then(<[u8]>::first_chunk::<8>)
+            .map(|ms| u64::from_be_bytes(*ms));
         Some(Element { key, expires_ms })
     })
 }
@@ -317,7 +336,13 @@ mod tests {
     fn an_armed_element_has_the_layout_of_the_kernel_headers() {
         let mut messages = Messages::new();
         let key = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 101));
-        messages.elements(NEWSETELEM, 7, (1, "backstay", "armed4s0"), std::iter::once(key), Some(2_000));
+        messages.elements(
+            NEWSETELEM,
+            7,
+            (1, "backstay", "armed4s0"),
+            std::iter::once(key),
+            Some(2_000),
+        );
         let bytes = messages.bytes();
         // struct nlmsghdr: length, type (10 << 8 | 12), REQUEST|CREATE, sequence, port
         assert_eq!(bytes[..16], hex("5400 0000 0c0a 0104 0700 0000 0000 0000"));
@@ -326,10 +351,19 @@ mod tests {
         assert_eq!(bytes[20..36], hex("0d00 0100 6261636b73746179 00 000000"));
         assert_eq!(bytes[36..52], hex("0d00 0200 61726d6564347330 00 000000"));
         // elements { element { key { value }, timeout } }
-        assert_eq!(bytes[52..], hex("2000 0380 1c00 0180 0c00 0180 0800 0100 c0000265 0c00 0400 00000000000007d0"));
+        assert_eq!(
+            bytes[52..],
+            hex("2000 0380 1c00 0180 0c00 0180 0800 0100 c0000265 0c00 0400 00000000000007d0")
+        );
         let message = Received(bytes).next().unwrap();
         let elements: Vec<_> = elements_of(&message).collect();
-        assert_eq!(elements, [Element { key, expires_ms: None }]);
+        assert_eq!(
+            elements,
+            [Element {
+                key,
+                expires_ms: None
+            }]
+        );
     }
 
     #[test]
@@ -339,7 +373,10 @@ mod tests {
         messages.table(NEWTABLE, 2, 1, "backstay");
         messages.acknowledge_last();
         let flags: Vec<u16> = Received(messages.bytes()).map(|m| m.flags).collect();
-        assert_eq!(flags, [NLM_F_REQUEST, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK]);
+        assert_eq!(
+            flags,
+            [NLM_F_REQUEST, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK]
+        );
     }
 
     fn hex(text: &str) -> Vec<u8> {

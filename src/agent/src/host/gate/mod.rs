@@ -248,7 +248,9 @@ const PLANES: [Plane; 4] = [
 
 /// The two planes of an address.
 fn planes_of(addr: IpAddr) -> impl Iterator<Item = &'static Plane> {
-    PLANES.iter().filter(move |plane| plane.v6 == addr.is_ipv6())
+    PLANES
+        .iter()
+        .filter(move |plane| plane.v6 == addr.is_ipv6())
 }
 
 /// What one plane says about one address.
@@ -262,7 +264,10 @@ struct PlaneState {
 fn combine(first: PlaneState, second: PlaneState) -> GateState {
     let mut torn = first.guarded != second.guarded;
     let mut slots = [SlotState::default(); SLOTS];
-    for (slot, (a, b)) in slots.iter_mut().zip(first.slots.iter().zip(second.slots.iter())) {
+    for (slot, (a, b)) in slots
+        .iter_mut()
+        .zip(first.slots.iter().zip(second.slots.iter()))
+    {
         slot.live = a.live && b.live;
         slot.armed_expires = match (a.armed_expires, b.armed_expires) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -275,7 +280,11 @@ fn combine(first: PlaneState, second: PlaneState) -> GateState {
         };
         torn |= a.live != b.live;
     }
-    GateState { guarded: first.guarded && second.guarded, slots, torn }
+    GateState {
+        guarded: first.guarded && second.guarded,
+        slots,
+        torn,
+    }
 }
 
 /// Checks what every writing command checks, and turns the hold into milliseconds.
@@ -297,7 +306,12 @@ fn checked(addrs: &[IpAddr], slot: usize, hold: Option<Duration>) -> Result<u64,
 /// What [`Gate::close`] concludes from the read-back. The planes are looked at one by one: a leftover in either
 /// counts.
 fn closed(addr: IpAddr, planes: &[PlaneState]) -> Result<(), GateError> {
-    if planes.iter().any(|plane| plane.slots.iter().any(|slot| slot.live || slot.armed_expires.is_some())) {
+    if planes.iter().any(|plane| {
+        plane
+            .slots
+            .iter()
+            .any(|slot| slot.live || slot.armed_expires.is_some())
+    }) {
         return Err(GateError::StillOpen(addr));
     }
     if planes.iter().any(|plane| !plane.guarded) {

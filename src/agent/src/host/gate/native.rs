@@ -12,12 +12,13 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use nix::libc::{EAGAIN, EINTR, ENOENT, MSG_DONTWAIT};
 
 use super::encode::{
-    self, DELSETELEM, DELTABLE, GETCHAIN, GETRULE, GETSET, GETSETELEM, GETTABLE, Message, Messages, NEWCHAIN, NEWRULE,
-    NEWSET, NEWSETELEM, NEWTABLE, NLM_F_DUMP_INTR, NLMSG_DONE, Received, elements_of,
+    self, DELSETELEM, DELTABLE, GETCHAIN, GETRULE, GETSET, GETSETELEM, GETTABLE, Message, Messages,
+    NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM, NEWTABLE, NLM_F_DUMP_INTR, NLMSG_DONE, Received,
+    elements_of,
 };
 use super::{
-    Gate, GateError, GateState, NFPROTO_ARP, NFPROTO_INET, OwnWriters, PLANES, Plane, PlaneState, SLOTS, TABLE, Verdict,
-    boot, checked, closed, combine, planes_of,
+    Gate, GateError, GateState, NFPROTO_ARP, NFPROTO_INET, OwnWriters, PLANES, Plane, PlaneState,
+    SLOTS, TABLE, Verdict, boot, checked, closed, combine, planes_of,
 };
 
 /// How often a refused or interrupted exchange is tried again: an element may run out between two steps of a
@@ -36,7 +37,9 @@ pub struct NativeGate {
 
 impl std::fmt::Debug for NativeGate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NativeGate").field("seq", &self.seq).finish_non_exhaustive()
+        f.debug_struct("NativeGate")
+            .field("seq", &self.seq)
+            .finish_non_exhaustive()
     }
 }
 
@@ -58,7 +61,10 @@ struct Part {
 impl NativeGate {
     /// Opens the socket in the calling thread's network namespace. Needs `CAP_NET_ADMIN` for everything after.
     pub fn open() -> Result<Self, GateError> {
-        let failed = |source| GateError::Io { what: "open the netlink socket", source };
+        let failed = |source| GateError::Io {
+            what: "open the netlink socket",
+            source,
+        };
         let mut socket = Socket::new(NETLINK_NETFILTER).map_err(failed)?;
         let port = socket.bind_auto().map_err(failed)?.port_number();
         socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
@@ -95,7 +101,9 @@ impl NativeGate {
         // Leftovers of an exchange that failed half-way must not be taken for answers to this one; sequence
         // numbers would tell them apart, but the queue is better empty.
         while self.receive(what)? {}
-        self.socket.send(self.messages.bytes(), 0).map_err(|source| GateError::Io { what, source })?;
+        self.socket
+            .send(self.messages.bytes(), 0)
+            .map_err(|source| GateError::Io { what, source })?;
         Ok(())
     }
 
@@ -113,14 +121,21 @@ impl NativeGate {
     }
 
     /// Runs one transaction. `write` writes the steps, each with a sequence number from its argument.
-    fn transact(&mut self, what: &'static str, write: impl Fn(&mut Steps<'_>)) -> Result<(), GateError> {
+    fn transact(
+        &mut self,
+        what: &'static str,
+        write: impl Fn(&mut Steps<'_>),
+    ) -> Result<(), GateError> {
         let mut last = 0;
         for _ in 0..TRIES {
             self.start();
             let begin = self.next_seq();
             self.messages.batch_begin(begin);
             let before = self.messages.bytes().len();
-            write(&mut Steps { messages: &mut self.messages, seq: &mut self.seq });
+            write(&mut Steps {
+                messages: &mut self.messages,
+                seq: &mut self.seq,
+            });
             if self.messages.bytes().len() == before {
                 return Ok(());
             }
@@ -136,18 +151,28 @@ impl NativeGate {
                 break;
             }
         }
-        Err(GateError::Refused { what, source: io::Error::from_raw_os_error(last) })
+        Err(GateError::Refused {
+            what,
+            source: io::Error::from_raw_os_error(last),
+        })
     }
 
     /// Sends a batch and reads its confirmation: `Some(errno)` if it was refused.
-    fn exchange(&mut self, what: &'static str, begin: u32, asked: u32) -> Result<Option<i32>, GateError> {
+    fn exchange(
+        &mut self,
+        what: &'static str,
+        begin: u32,
+        asked: u32,
+    ) -> Result<Option<i32>, GateError> {
         self.send(what)?;
         let (mut confirmed, mut refused) = (false, None);
         while self.receive(what)? {
             for message in Received(&self.received) {
                 match message.error() {
                     Some(0) if message.seq == asked => confirmed = true,
-                    Some(errno) if errno != 0 && message.seq >= begin => refused = refused.or(Some(errno)),
+                    Some(errno) if errno != 0 && message.seq >= begin => {
+                        refused = refused.or(Some(errno))
+                    }
                     _ => {}
                 }
             }
@@ -178,10 +203,17 @@ impl NativeGate {
                 match (message.error(), message.kind) {
                     (Some(ENOENT), _) => return Ok(DumpEnd::Absent),
                     (Some(errno), _) => {
-                        return Err(GateError::Refused { what, source: io::Error::from_raw_os_error(errno) });
+                        return Err(GateError::Refused {
+                            what,
+                            source: io::Error::from_raw_os_error(errno),
+                        });
                     }
                     (None, NLMSG_DONE) => {
-                        return Ok(if interrupted { DumpEnd::Interrupted } else { DumpEnd::Complete });
+                        return Ok(if interrupted {
+                            DumpEnd::Interrupted
+                        } else {
+                            DumpEnd::Complete
+                        });
                     }
                     (None, _) => each(&message),
                 }
@@ -196,7 +228,9 @@ impl NativeGate {
         self.start();
         let first = self.seq + 1;
         for plane in planes_of(addr) {
-            let sets = std::iter::once(plane.guarded).chain(plane.armed).chain(plane.live);
+            let sets = std::iter::once(plane.guarded)
+                .chain(plane.armed)
+                .chain(plane.live);
             for set in sets {
                 let seq = self.next_seq();
                 self.messages.elements(
@@ -213,12 +247,19 @@ impl NativeGate {
         let mut answers = 0;
         while self.receive(what)? {
             for message in Received(&self.received) {
-                let Ok(index) = usize::try_from(message.seq.wrapping_sub(first)) else { continue };
-                let (Some(plane), at) = (planes.get_mut(index / ASKED), index % ASKED) else { continue };
+                let Ok(index) = usize::try_from(message.seq.wrapping_sub(first)) else {
+                    continue;
+                };
+                let (Some(plane), at) = (planes.get_mut(index / ASKED), index % ASKED) else {
+                    continue;
+                };
                 match message.error() {
                     Some(ENOENT) => answers += 1,
                     Some(errno) => {
-                        return Err(GateError::Refused { what, source: io::Error::from_raw_os_error(errno) });
+                        return Err(GateError::Refused {
+                            what,
+                            source: io::Error::from_raw_os_error(errno),
+                        });
                     }
                     None if message.kind == NEWSETELEM => {
                         answers += 1;
@@ -230,7 +271,11 @@ impl NativeGate {
                 }
             }
         }
-        if answers == 2 * ASKED { Ok(planes) } else { Err(GateError::Answer(what)) }
+        if answers == 2 * ASKED {
+            Ok(planes)
+        } else {
+            Err(GateError::Answer(what))
+        }
     }
 
     fn fingerprint(&mut self) -> Result<Fingerprint, GateError> {
@@ -262,7 +307,10 @@ impl NativeGate {
                     }
                     part.count += 1;
                     hasher.write_u8(message.family());
-                    for (kind, value) in message.attributes().filter(|(kind, _)| wanted.contains(kind)) {
+                    for (kind, value) in message
+                        .attributes()
+                        .filter(|(kind, _)| wanted.contains(kind))
+                    {
                         hasher.write_u16(kind);
                         hasher.write(value);
                     }
@@ -274,7 +322,12 @@ impl NativeGate {
             part.hash = hasher.finish();
         }
         let [tables, chains, rules, sets] = found;
-        Ok(Some(Fingerprint { tables, chains, rules, sets }))
+        Ok(Some(Fingerprint {
+            tables,
+            chains,
+            rules,
+            sets,
+        }))
     }
 }
 
@@ -308,10 +361,26 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    fn write(&mut self, kind: u16, plane: &Plane, set: &str, addrs: &[IpAddr], timeout_ms: Option<u64>) {
+    fn write(
+        &mut self,
+        kind: u16,
+        plane: &Plane,
+        set: &str,
+        addrs: &[IpAddr],
+        timeout_ms: Option<u64>,
+    ) {
         *self.seq += 1;
-        let keys = addrs.iter().copied().filter(|addr| addr.is_ipv6() == plane.v6);
-        self.messages.elements(kind, *self.seq, (plane.family, TABLE, set), keys, timeout_ms);
+        let keys = addrs
+            .iter()
+            .copied()
+            .filter(|addr| addr.is_ipv6() == plane.v6);
+        self.messages.elements(
+            kind,
+            *self.seq,
+            (plane.family, TABLE, set),
+            keys,
+            timeout_ms,
+        );
     }
 
     fn add(&mut self, plane: &Plane, set: &str, addrs: &[IpAddr], timeout_ms: Option<u64>) {
@@ -335,8 +404,13 @@ impl Steps<'_> {
 
 /// The planes that some of the addresses stand in.
 fn planes_for(addrs: &[IpAddr]) -> impl Iterator<Item = &'static Plane> {
-    let (v4, v6) = (addrs.iter().any(IpAddr::is_ipv4), addrs.iter().any(IpAddr::is_ipv6));
-    PLANES.iter().filter(move |plane| if plane.v6 { v6 } else { v4 })
+    let (v4, v6) = (
+        addrs.iter().any(IpAddr::is_ipv4),
+        addrs.iter().any(IpAddr::is_ipv6),
+    );
+    PLANES
+        .iter()
+        .filter(move |plane| if plane.v6 { v6 } else { v4 })
 }
 
 impl Gate for NativeGate {
@@ -409,7 +483,9 @@ impl Gate for NativeGate {
                 }
             }
         })?;
-        addrs.iter().try_for_each(|&addr| closed(addr, &self.planes(addr)?))
+        addrs
+            .iter()
+            .try_for_each(|&addr| closed(addr, &self.planes(addr)?))
     }
 
     fn state(&mut self, addr: IpAddr) -> Result<GateState, GateError> {
@@ -422,9 +498,14 @@ impl Gate for NativeGate {
             let mut found = Vec::new();
             let mut again = false;
             for set in ["guarded4", "guarded6"] {
-                let end = self.dump("list guarded addresses", (GETSETELEM, NFPROTO_INET), Some(set), |message| {
-                    found.extend(elements_of(message).map(|element| element.key));
-                })?;
+                let end = self.dump(
+                    "list guarded addresses",
+                    (GETSETELEM, NFPROTO_INET),
+                    Some(set),
+                    |message| {
+                        found.extend(elements_of(message).map(|element| element.key));
+                    },
+                )?;
                 again |= end == DumpEnd::Interrupted;
             }
             if !again {
@@ -432,7 +513,9 @@ impl Gate for NativeGate {
                 return Ok(found);
             }
         }
-        Err(GateError::Answer("list guarded addresses: they kept changing"))
+        Err(GateError::Answer(
+            "list guarded addresses: they kept changing",
+        ))
     }
 
     fn verify(&mut self) -> Result<Verdict, GateError> {
@@ -452,10 +535,13 @@ impl Gate for NativeGate {
         let differs = parts.iter().find(|(_, now, then)| now != then);
         Ok(match differs {
             None => Verdict::Intact,
-            Some((name, now, then)) if now.count != then.count => {
-                Verdict::Changed(format!("{} {name} where {} are ours", now.count, then.count))
+            Some((name, now, then)) if now.count != then.count => Verdict::Changed(format!(
+                "{} {name} where {} are ours",
+                now.count, then.count
+            )),
+            Some((name, ..)) => {
+                Verdict::Changed(format!("the {name} are not those that were installed"))
             }
-            Some((name, ..)) => Verdict::Changed(format!("the {name} are not those that were installed")),
         })
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::boot::{self, element, run_script};
 use super::{
-    Gate, GateError, GateState, OwnWriters, PLANES, Plane, PlaneState, SLOTS, SlotState, TABLE, Verdict, checked,
-    closed, combine, planes_of,
+    Gate, GateError, GateState, OwnWriters, PLANES, Plane, PlaneState, SLOTS, SlotState, TABLE,
+    Verdict, checked, closed, combine, planes_of,
 };
 
 /// The gate by spawning `nft`.
@@ -24,8 +24,17 @@ pub struct NftGate {
 struct Script(String);
 
 impl Script {
-    fn line(&mut self, verb: &str, plane: &Plane, set: &str, addrs: &[IpAddr], timeout_ms: Option<u64>) {
-        let timeout = timeout_ms.map(|ms| format!(" timeout {ms}ms")).unwrap_or_default();
+    fn line(
+        &mut self,
+        verb: &str,
+        plane: &Plane,
+        set: &str,
+        addrs: &[IpAddr],
+        timeout_ms: Option<u64>,
+    ) {
+        let timeout = timeout_ms
+            .map(|ms| format!(" timeout {ms}ms"))
+            .unwrap_or_default();
         let elements: Vec<_> = addrs
             .iter()
             .filter(|addr| addr.is_ipv6() == plane.v6)
@@ -33,7 +42,11 @@ impl Script {
             .collect();
         if !elements.is_empty() {
             let family = plane.family_name;
-            let _ = writeln!(self.0, "{verb} element {family} {TABLE} {set} {{ {} }}", elements.join(", "));
+            let _ = writeln!(
+                self.0,
+                "{verb} element {family} {TABLE} {set} {{ {} }}",
+                elements.join(", ")
+            );
         }
     }
 
@@ -71,7 +84,10 @@ impl NftGate {
     fn list(&self, family: &str, terse: bool) -> Result<Option<String>, GateError> {
         let what = "list the gate's tables";
         let present = run_script(what, &["list", "tables"], "", &self.writers)?;
-        if !present.lines().any(|line| line == format!("table {family} {TABLE}")) {
+        if !present
+            .lines()
+            .any(|line| line == format!("table {family} {TABLE}"))
+        {
             return Ok(None);
         }
         let mut arguments = vec!["list", "table", family, TABLE];
@@ -85,8 +101,14 @@ impl NftGate {
         let mut found = Vec::new();
         let mut listed: Option<(&str, String)> = None;
         for plane in planes_of(addr) {
-            if listed.as_ref().is_none_or(|(family, _)| *family != plane.family_name) {
-                listed = Some((plane.family_name, self.list(plane.family_name, false)?.unwrap_or_default()));
+            if listed
+                .as_ref()
+                .is_none_or(|(family, _)| *family != plane.family_name)
+            {
+                listed = Some((
+                    plane.family_name,
+                    self.list(plane.family_name, false)?.unwrap_or_default(),
+                ));
             }
             let text = listed.as_ref().map_or("", |(_, text)| text.as_str());
             found.push(plane_state(text, plane, addr)?);
@@ -106,7 +128,11 @@ impl Gate for NftGate {
         checked(addrs, 0, None)?;
         let mut script = Script::default();
         for plane in &PLANES {
-            let _ = writeln!(script.0, "flush set {} {TABLE} {}", plane.family_name, plane.guarded);
+            let _ = writeln!(
+                script.0,
+                "flush set {} {TABLE} {}",
+                plane.family_name, plane.guarded
+            );
             script.add(plane, plane.guarded, addrs, None);
         }
         self.run("guard addresses", &script)
@@ -163,12 +189,16 @@ impl Gate for NftGate {
             }
         }
         self.run("close addresses", &script)?;
-        addrs.iter().try_for_each(|&addr| closed(addr, &self.planes(addr)?))
+        addrs
+            .iter()
+            .try_for_each(|&addr| closed(addr, &self.planes(addr)?))
     }
 
     fn state(&mut self, addr: IpAddr) -> Result<GateState, GateError> {
         let planes = self.planes(addr)?;
-        let [first, second] = planes[..] else { return Err(GateError::Answer("read an address back")) };
+        let [first, second] = planes[..] else {
+            return Err(GateError::Answer("read an address back"));
+        };
         Ok(combine(first, second))
     }
 
@@ -183,15 +213,22 @@ impl Gate for NftGate {
     }
 
     fn verify(&mut self) -> Result<Verdict, GateError> {
-        let Some(now) = self.skeleton()? else { return Ok(Verdict::Missing) };
+        let Some(now) = self.skeleton()? else {
+            return Ok(Verdict::Missing);
+        };
         let Some(then) = &self.installed else {
             return Ok(Verdict::Changed("not installed by this process yet".into()));
         };
-        let differs = now.lines().zip(then.lines()).find(|(now, then)| now != then);
+        let differs = now
+            .lines()
+            .zip(then.lines())
+            .find(|(now, then)| now != then);
         Ok(match differs {
             None if now.len() == then.len() => Verdict::Intact,
             None => Verdict::Changed("the rules are not those that were installed".into()),
-            Some((now, _)) => Verdict::Changed(format!("this was not installed by us: {}", now.trim())),
+            Some((now, _)) => {
+                Verdict::Changed(format!("this was not installed by us: {}", now.trim()))
+            }
         })
     }
 
@@ -199,7 +236,10 @@ impl Gate for NftGate {
         self.installed = None;
         let mut script = Script::default();
         for family in ["inet", "arp"] {
-            let _ = writeln!(script.0, "add table {family} {TABLE}\ndelete table {family} {TABLE}");
+            let _ = writeln!(
+                script.0,
+                "add table {family} {TABLE}\ndelete table {family} {TABLE}"
+            );
         }
         self.run("remove the gate", &script)
     }
@@ -221,12 +261,19 @@ impl NftGate {
 /// What a table's listing says about an address in one plane.
 fn plane_state(text: &str, plane: &Plane, addr: IpAddr) -> Result<PlaneState, GateError> {
     let find = |set: &str| -> Result<Option<Option<u64>>, GateError> {
-        Ok(elements(text, set)?.into_iter().find(|(found, _)| *found == addr).map(|(_, expires)| expires))
+        Ok(elements(text, set)?
+            .into_iter()
+            .find(|(found, _)| *found == addr)
+            .map(|(_, expires)| expires))
     };
-    let mut state = PlaneState { guarded: find(plane.guarded)?.is_some(), ..PlaneState::default() };
+    let mut state = PlaneState {
+        guarded: find(plane.guarded)?.is_some(),
+        ..PlaneState::default()
+    };
     for slot in 0..SLOTS {
         state.slots[slot] = SlotState {
-            armed_expires: find(plane.armed[slot])?.map(|ms| Duration::from_millis(ms.unwrap_or(u64::MAX))),
+            armed_expires: find(plane.armed[slot])?
+                .map(|ms| Duration::from_millis(ms.unwrap_or(u64::MAX))),
             live: find(plane.live[slot])?.is_some(),
         };
     }
@@ -237,15 +284,22 @@ fn plane_state(text: &str, plane: &Plane, addr: IpAddr) -> Result<PlaneState, Ga
 fn elements(text: &str, set: &str) -> Result<Vec<(IpAddr, Option<u64>)>, GateError> {
     let broken = || GateError::Answer("list the gate's sets");
     let head = format!("\tset {set} {{");
-    let Some((_, rest)) = text.split_once(&head) else { return Ok(Vec::new()) };
+    let Some((_, rest)) = text.split_once(&head) else {
+        return Ok(Vec::new());
+    };
     let (body, _) = rest.split_once("\n\t}").ok_or_else(broken)?;
-    let Some((_, list)) = body.split_once("elements = {") else { return Ok(Vec::new()) };
+    let Some((_, list)) = body.split_once("elements = {") else {
+        return Ok(Vec::new());
+    };
     let (list, _) = list.split_once('}').ok_or_else(broken)?;
     list.split(',')
         .map(|item| {
             let mut words = item.split_whitespace();
             let addr = words.next().and_then(address).ok_or_else(broken)?;
-            let expires = words.skip_while(|word| *word != "expires").nth(1).map(milliseconds);
+            let expires = words
+                .skip_while(|word| *word != "expires")
+                .nth(1)
+                .map(milliseconds);
             match expires {
                 None => Ok((addr, None)),
                 Some(ms) => Ok((addr, Some(ms.ok_or_else(broken)?))),
@@ -257,7 +311,9 @@ fn elements(text: &str, set: &str) -> Result<Vec<(IpAddr, Option<u64>)>, GateErr
 /// An element's key: an address, or for neighbour discovery one hexadecimal number.
 fn address(word: &str) -> Option<IpAddr> {
     match word.strip_prefix("0x") {
-        Some(number) => u128::from_str_radix(number, 16).ok().map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))),
+        Some(number) => u128::from_str_radix(number, 16)
+            .ok()
+            .map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))),
         None => word.parse().ok(),
     }
 }
@@ -270,7 +326,9 @@ fn milliseconds(word: &str) -> Option<u64> {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let value: u64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let factor = match &rest[..unit] {
             "d" => 86_400_000,
             "h" => 3_600_000,
@@ -297,18 +355,26 @@ mod tests {
     #[test]
     fn a_listing_of_nft_is_read_with_its_milliseconds() {
         let found = elements(LISTING, "armed4s0").unwrap();
-        let expected = [("192.0.2.1", 61_496), ("192.0.2.2", 3_599_996), ("192.0.2.3", 196)]
-            .map(|(addr, ms)| (addr.parse().unwrap(), Some(ms)));
+        let expected = [
+            ("192.0.2.1", 61_496),
+            ("192.0.2.2", 3_599_996),
+            ("192.0.2.3", 196),
+        ]
+        .map(|(addr, ms)| (addr.parse().unwrap(), Some(ms)));
         assert_eq!(found, expected);
         assert_eq!(elements(LISTING, "guarded4").unwrap(), []);
-        assert_eq!(elements(LISTING, "guardednd").unwrap(), [("2001:db8::1".parse().unwrap(), None)]);
+        assert_eq!(
+            elements(LISTING, "guardednd").unwrap(),
+            [("2001:db8::1".parse().unwrap(), None)]
+        );
     }
 
     proptest! {
         #[test]
         fn any_listing_is_read_without_panic(text in "\tset live4s0 \\{[^|]{0,200}", word in ".{0,20}") {
             let _ = elements(&text, "live4s0");
-            prop_assert!(milliseconds(&format!("{word}x")).is_none());
+            let wrong = word + "x";
+            prop_assert!(milliseconds(&wrong).is_none());
         }
     }
 }

@@ -33,7 +33,10 @@ impl OwnWriters {
     }
 
     fn contains(&self, port: u32) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&port)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&port)
     }
 }
 
@@ -59,7 +62,9 @@ pub struct GateWatch {
 
 impl std::fmt::Debug for GateWatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GateWatch").field("own", &self.own).finish_non_exhaustive()
+        f.debug_struct("GateWatch")
+            .field("own", &self.own)
+            .finish_non_exhaustive()
     }
 }
 
@@ -71,7 +76,11 @@ impl GateWatch {
         socket.set_rx_buf_sz(1 << 20)?;
         socket.add_membership(GROUP)?;
         socket.set_non_blocking(true)?;
-        Ok(GateWatch { socket, own, buffer: Vec::with_capacity(64 * 1024) })
+        Ok(GateWatch {
+            socket,
+            own,
+            buffer: Vec::with_capacity(64 * 1024),
+        })
     }
 
     /// Reads all that is waiting, without blocking.
