@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -10,6 +11,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 /// What is kept of each output stream, bytes; the rest is read and dropped, so that the command never blocks.
 pub const KEPT: usize = 64 * 1024;
@@ -101,8 +103,8 @@ async fn run_with_grace(
             source,
         })?;
     let group = Group::of(&child);
-    let stdout = child.stdout.take().map(|pipe| tokio::spawn(capture(pipe)));
-    let stderr = child.stderr.take().map(|pipe| tokio::spawn(capture(pipe)));
+    let stdout = child.stdout.take().map(Capture::of);
+    let stderr = child.stderr.take().map(Capture::of);
     let end = match tokio::time::timeout(limit, child.wait()).await {
         Ok(status) => status.map_or(End::Signal(0), end_of),
         Err(_) => {
@@ -112,7 +114,8 @@ async fn run_with_grace(
         }
     };
     group.done();
-    let (stdout, stderr) = (collected(stdout).await, collected(stderr).await);
+    let stdout = end_of_capture(stdout).await;
+    let stderr = end_of_capture(stderr).await;
     Ok(Finished {
         end,
         stdout: printable(&stdout.kept),
@@ -172,38 +175,52 @@ impl Drop for Group {
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Captured {
     kept: Vec<u8>,
     cut: bool,
 }
 
-async fn capture(mut pipe: impl AsyncRead + Unpin) -> Captured {
-    let mut captured = Captured::default();
-    let mut buffer = [0; 4096];
-    // A failing pipe ends the capture like a closed one.
-    while let Ok(len @ 1..) = pipe.read(&mut buffer).await {
-        let room = KEPT - captured.kept.len();
-        captured.kept.extend_from_slice(&buffer[..len.min(room)]);
-        captured.cut |= len > room;
-    }
-    captured
+/// Reads one pipe into a shared buffer.
+struct Capture {
+    captured: Arc<Mutex<Captured>>,
+    task: JoinHandle<()>,
 }
 
-/// Waits for the end of a capture, but not for ever: a child left in the background may hold the pipe open.
-async fn collected(capture: Option<tokio::task::JoinHandle<Captured>>) -> Captured {
-    let Some(mut task) = capture else {
-        return Captured::default();
-    };
-    match tokio::time::timeout(Duration::from_secs(1), &mut task).await {
-        Ok(captured) => captured.unwrap_or_default(),
-        Err(_) => {
-            task.abort();
-            Captured {
-                kept: Vec::new(),
-                cut: true,
+impl Capture {
+    fn of(mut pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let captured = Arc::new(Mutex::new(Captured::default()));
+        let shared = captured.clone();
+        let task = tokio::spawn(async move {
+            let mut buffer = [0; 4096];
+            // A failing pipe ends the capture like a closed one.
+            while let Ok(len @ 1..) = pipe.read(&mut buffer).await {
+                let mut captured = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = KEPT - captured.kept.len();
+                captured.kept.extend_from_slice(&buffer[..len.min(room)]);
+                captured.cut |= len > room;
             }
+        });
+        Capture { captured, task }
+    }
+
+    /// What there is at the end; waits for it, but not for ever: a child left in the background may hold the
+    /// pipe open.
+    async fn end(mut self) -> Captured {
+        if tokio::time::timeout(Duration::from_secs(1), &mut self.task)
+            .await
+            .is_err()
+        {
+            self.task.abort();
         }
+        std::mem::take(&mut self.captured.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn end_of_capture(capture: Option<Capture>) -> Captured {
+    match capture {
+        Some(capture) => capture.end().await,
+        None => Captured::default(),
     }
 }
 
@@ -292,6 +309,7 @@ mod tests {
     #[test]
     fn a_child_left_in_the_background_does_not_hold_the_caller() {
         let finished = block_on(run(&sh("sleep 5 & echo done"), &[], LONG)).unwrap();
+        assert_eq!(finished.stdout, "done\n");
         assert!(
             finished.succeeded() && finished.took < Duration::from_secs(4),
             "{finished:?}"
