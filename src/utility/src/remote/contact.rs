@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_contact_is_refused_in_one_clean() {
+    fn what_is_no_contact_is_refused_in_one_clean_line() {
         for bad in [
             "",
             "@n1",
