@@ -270,16 +270,7 @@ fn build_commands() -> Vec<Vec<String>> {
     }
     all.push(words("node role sb1 standby"));
     all.push(words("node role w1 witness"));
-    let mut create = words("cluster create demo --standby sb1 --witness w1 --safety available");
-    for n in 1..=3 {
-        create.push("--service".to_owned());
-        create.push(format!(
-            "web{n}=n{n},alias=192.0.2.10{n}/24,base=192.0.2.1{n}/24,priority={n}0,unit=web{n}.service"
-        ));
-    }
-    // The hosts share this machine's clock; NTP has no way in.
-    create.extend(words("--ignore-check clock-not-kept"));
-    all.push(create);
+    all.push(trial::create_command());
     all
 }
 

@@ -11,17 +11,19 @@ use backstay_lab::bench::{self, RunOutcome, Series, Summary};
 use backstay_lab::probe::{Probe, ProbeOptions, ProbeReport};
 
 use super::ground::{CLUSTER, Ground, at_home, runs_on};
+use super::scenes;
 
 /// The service and nodes that are tried.
 const SERVICE: &str = "web1";
 const HOME: &str = "n1";
 const STANDBY: &str = "sb1";
 
-type Figures = BTreeMap<String, f64>;
+pub(super) type Figures = BTreeMap<String, f64>;
 type Trial = fn(&Ground) -> Result<(ProbeReport, Figures)>;
 
 /// A fault by name, the profile it is tried in, and how.
 const TRIALS: &[(&str, &str, Trial)] = &[
+    ("create", "lan", scenes::create),
     ("power", "lan", power),
     ("power-fast", "fast", power),
     ("poweroff", "lan", poweroff),
@@ -32,6 +34,7 @@ const TRIALS: &[(&str, &str, Trial)] = &[
     ("agent-freeze", "lan", agent_freeze),
     ("split", "lan", split),
     ("cut-one", "lan", cut_one),
+    ("priorities", "lan", scenes::priorities),
 ];
 
 /// The names of the faults.
@@ -95,7 +98,7 @@ pub fn bench(
 }
 
 /// Probes the service's alias while `during` happens and for a while before and after.
-fn probed(ground: &Ground, during: impl FnOnce() -> Result<()>) -> Result<ProbeReport> {
+pub(super) fn probed(ground: &Ground, during: impl FnOnce() -> Result<()>) -> Result<ProbeReport> {
     let probe = Probe::start(
         &ground.lab,
         ground.alias(SERVICE)?,
@@ -122,7 +125,7 @@ fn standby_has_it(ground: &Ground) -> Result<()> {
         .map(drop)
 }
 
-fn never_two(report: &ProbeReport) -> Result<()> {
+pub(super) fn never_two(report: &ProbeReport) -> Result<()> {
     ensure!(
         report.dual_ms == 0.0,
         "two hosts answered for {} ms: {:?}",

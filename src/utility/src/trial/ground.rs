@@ -1,5 +1,6 @@
 //! The lab with its cluster, and how to bring it to a known state.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -17,6 +18,21 @@ pub const CLUSTER: &str = "demo";
 pub(super) const LIMIT: Duration = Duration::from_mins(2);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// What an admin would type to make the cluster of the lab, without the program's name.
+pub fn create_command() -> Vec<String> {
+    let mut command =
+        format!("cluster create {CLUSTER} --standby sb1 --witness w1 --safety available");
+    for n in 1..=3 {
+        let _ = write!(
+            command,
+            " --service web{n}=n{n},alias=192.0.2.10{n}/24,base=192.0.2.1{n}/24,priority={n}0,unit=web{n}.service"
+        );
+    }
+    // The hosts share this machine's clock; NTP has no way in.
+    command.push_str(" --ignore-check clock-not-kept");
+    command.split(' ').map(str::to_owned).collect()
+}
 
 /// The lab, and this program to drive it with.
 pub struct Ground {
