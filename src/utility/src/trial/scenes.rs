@@ -101,7 +101,7 @@ impl Echo {
                 "-o",
                 "StrictHostKeyChecking=yes",
                 "-o",
-                "ServerAliveInterval=0",
+                "ServerAliveInterval=2",
             ])
             .arg(format!("root@{}", ground.alias("web1")?))
             .arg("cat")
