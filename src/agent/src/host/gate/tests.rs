@@ -35,9 +35,9 @@ impl Bench {
         for address in [
             &format!("{ALIAS4}/24"),
             &format!("{OTHER4}/24"),
-            &format!("{ALIAS6}/64"),
+            &format!("{ALIAS6}/64 nodad"),
         ] {
-            sh(&format!("ip -n {} addr add {address} dev eth0", net.a));
+            sh(&format!("ip -n {} addr add dev eth0 {address}", net.a));
         }
         enter(&net.a);
         let stop = Arc::new(AtomicBool::new(false));
