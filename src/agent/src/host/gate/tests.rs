@@ -1,5 +1,7 @@
 //! The gate against the real kernel, in namespaces of our own. The same bodies run on both implementations.
 
+mod matrix;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
