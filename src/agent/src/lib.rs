@@ -1,1 +1,5 @@
 //! The daemon on each node: the engine plus the hands.
+
+#[cfg(test)]
+mod samples;
+pub mod store;
