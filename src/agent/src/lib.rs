@@ -1,5 +1,9 @@
 //! The daemon on each node: the engine plus the hands.
 
+pub mod decide;
+pub mod documents;
+pub mod fault;
+pub mod host;
 #[cfg(test)]
 mod samples;
 pub mod store;
