@@ -9,12 +9,39 @@
 //!    taken.
 //! 3. Then ask [`Engine::poll_timer`] and call [`Engine::handle_timer`] no later than it says. A
 //!    driver that was held up calls `handle_timer` first, before it hands in what queued up.
+//! 4. Before the first beat, say by [`Engine::handle_units`] what runs, for every service.
 //!
 //! Same inputs, same outputs.
 
+mod alarms;
 mod beat;
 mod effect;
+mod hands;
+mod hold;
+mod lifecycle;
+mod local;
+mod look;
+mod membership;
+mod merge;
+mod permission;
+mod placement;
+mod speak;
 mod view;
+mod voter;
+mod why;
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use arrayvec::ArrayVec;
+
+use crate::model::{ClusterDocument, MAX_SERVICES, NodeId, Problem, RuleId, ServiceId};
+use crate::time::Mono;
+
+use alarms::Alarms;
+use lifecycle::{Event, Phase};
+use local::{Local, Standing};
+use membership::{Bounds, Heard, Peer};
 
 pub use beat::{
     Answer, Ask, Beat, BeatOrder, HearsPeer, HostFlags, Refused, Released, ServiceReport, Verdict,
@@ -22,9 +49,595 @@ pub use beat::{
 };
 pub use effect::{
     Effect, GateOp, HostEvent, Order, OrderKind, Record, RunHold, RunRecord, RunState, Stage,
-    Stopped, UnitsState,
+    Start, Stopped, UnitsState,
 };
+pub use lifecycle::diagram;
+pub use merge::merge;
 pub use view::{
     AddressView, AlarmView, ClusterView, LockView, NodeState, NodeView, ServiceState, ServiceView,
     Severity,
 };
+
+/// Rows of the life-cycle table; [`Engine::rows_taken`] has a bit for each.
+pub const LIFECYCLE_ROWS: usize = lifecycle::ROWS.len();
+
+/// The clock rate error that waits allow for (PROTOCOL 36): one in a thousand.
+const RHO: f64 = 0.001;
+/// How long an order is carried before it is void, if nobody could act on it.
+const ORDER_LASTS: Duration = Duration::from_secs(30);
+
+/// One node's decisions in one cluster.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    me: NodeId,
+    /// My place in the document.
+    my: usize,
+    start: Start,
+    document: ClusterDocument,
+    hash: u64,
+    beat_every: Duration,
+    hold_for: Duration,
+    bounds: Bounds,
+    peers: Vec<Peer>,
+    services: Vec<Local>,
+    host: Host,
+    started: Mono,
+    silent_until: Mono,
+    listening: bool,
+    no_grant_until: Mono,
+    leaving: bool,
+    handed_over: bool,
+    next_beat: Mono,
+    /// What `poll_timer` last promised, to notice being held up.
+    promised: Option<Mono>,
+    sequence: u64,
+    send_now: bool,
+    greeted: Mono,
+    persist_now: bool,
+    answers: ArrayVec<Answer, MAX_SERVICES>,
+    orders: ArrayVec<(BeatOrder, Mono), 4>,
+    met: Vec<NodeId>,
+    fetch: Option<(u64, Mono)>,
+    fetch_system: Option<(u64, Mono)>,
+    system_revision: u64,
+    beat: Box<Beat>,
+    effects: VecDeque<Effect>,
+    alarms: Alarms,
+    rows: u64,
+}
+
+/// What is known of this machine.
+#[derive(Clone, Copy, Debug)]
+struct Host {
+    link_up: bool,
+    gate_ok: bool,
+    disk_ok: bool,
+    clock_kept: bool,
+    /// Seconds since 1970 UTC, at this reading.
+    wall: Option<(u64, Mono)>,
+    /// What the reference address said last; `None` inside: there is none.
+    reference: Option<(Option<bool>, Mono)>,
+    reference_asked: Option<Mono>,
+}
+
+impl Engine {
+    /// The engine of node `me` in the cluster of `document`. A document that does not name `me`
+    /// makes an engine that decides nothing.
+    pub fn new(me: NodeId, start: Start, document: ClusterDocument, now: Mono) -> Self {
+        let wait = document.wait();
+        let restarted = start.run.is_none() && !start.fresh;
+        let mut engine = Self {
+            me,
+            my: usize::MAX,
+            hash: document.short_hash(),
+            beat_every: document.beat(),
+            hold_for: document.hold(),
+            bounds: bounds(&document),
+            peers: Vec::new(),
+            services: Vec::new(),
+            host: Host {
+                link_up: true,
+                gate_ok: true,
+                disk_ok: true,
+                clock_kept: true,
+                wall: None,
+                reference: None,
+                reference_asked: None,
+            },
+            started: now,
+            silent_until: if restarted {
+                now.after(wait.mul_f64(1.0 + RHO))
+            } else {
+                now
+            },
+            listening: restarted,
+            no_grant_until: if start.fresh { now.after(wait) } else { now },
+            leaving: false,
+            handed_over: false,
+            next_beat: now,
+            promised: None,
+            sequence: 0,
+            send_now: false,
+            greeted: now,
+            persist_now: false,
+            answers: ArrayVec::new(),
+            orders: ArrayVec::new(),
+            met: start
+                .run
+                .as_ref()
+                .map_or_else(Vec::new, |run| run.met.clone()),
+            fetch: None,
+            fetch_system: None,
+            system_revision: 0,
+            beat: Box::default(),
+            effects: VecDeque::with_capacity(64),
+            alarms: Alarms::default(),
+            rows: 0,
+            start,
+            document,
+        };
+        engine.align(now);
+        if engine.start.fresh {
+            engine.inherit_base(now);
+        } else if let Some(run) = engine.start.run.clone() {
+            engine.restore(&run, now);
+        }
+        engine.effects.push_back(Effect::Gate(GateOp::Guard));
+        engine.persist_now = true;
+        engine.settle(now);
+        engine
+    }
+
+    // ---- getters ----
+
+    /// The document that this engine goes by.
+    pub const fn document(&self) -> &ClusterDocument {
+        &self.document
+    }
+
+    /// A bit for each row of the life-cycle table that was taken.
+    pub const fn rows_taken(&self) -> u64 {
+        self.rows
+    }
+
+    /// What must outlive the agent, while the machine runs.
+    pub fn run_state(&self) -> RunState {
+        RunState {
+            epoch: self.document.epoch,
+            met: self.met.clone(),
+            records: self
+                .services
+                .iter()
+                .filter(|l| l.ballot.term > 0)
+                .map(|l| RunRecord {
+                    service: l.id,
+                    term: l.ballot.term,
+                    holder: l.ballot.holder,
+                    released: l.ballot.released,
+                    successor: l.ballot.successor,
+                })
+                .collect(),
+            holds: self
+                .services
+                .iter()
+                .filter(|l| l.hold.term > 0 || l.hold.released > 0)
+                .map(|l| RunHold {
+                    service: l.id,
+                    asked: l.hold.term,
+                    holding: l.hold.holding.then_some(l.hold.term),
+                    released: l.hold.released,
+                })
+                .collect(),
+        }
+    }
+
+    // ---- inputs ----
+
+    /// A verified datagram arrived over that link.
+    pub fn handle_beat(&mut self, beat: &Beat, link: u8, now: Mono) {
+        self.enter(now);
+        if beat.cluster != self.document.id || self.my == usize::MAX {
+            return;
+        }
+        let Some(at) = self
+            .peers
+            .iter()
+            .position(|p| p.id == beat.from && p.id != self.me)
+        else {
+            // A node that was taken out learns so from a beat of ours (C7, C8).
+            if self.document.former.iter().any(|f| f.id == beat.from) {
+                self.greet(now);
+            }
+            return;
+        };
+        let knows_me = beat
+            .hears
+            .iter()
+            .any(|h| h.node == self.me && h.echo == self.start.nonce);
+        let first = self.peers[at].heard.is_none() || beat.boot != self.peers[at].last.boot;
+        match self.peers[at].hear(beat, self.me, self.start.nonce, link, now) {
+            Heard::Old => return,
+            Heard::Unproven => {
+                self.greet(now);
+                return;
+            }
+            Heard::Fresh => {}
+        }
+        if first || !knows_me {
+            self.greet(now);
+        }
+        if first && !self.met.contains(&beat.from) {
+            self.met.push(beat.from);
+            self.persist_now = true;
+        }
+        self.follow_documents(beat, now);
+        for report in &beat.services {
+            self.learn(report.service, |l| l.saw(report.term));
+        }
+        self.hear_releases(beat);
+        self.hear_asks(at, beat, now);
+        self.hear_answers(at, beat, now);
+        for order in &beat.orders {
+            self.take_order(*order, now);
+        }
+        self.watch_rivals(at, now);
+        self.settle(now);
+    }
+
+    /// The time that [`Engine::poll_timer`] named has come.
+    pub fn handle_timer(&mut self, now: Mono) {
+        self.enter(now);
+        self.settle(now);
+        if now >= self.next_beat {
+            // Beats keep their rhythm; after a pause they do not catch up.
+            self.next_beat = self.next_beat.after(self.beat_every);
+            if self.next_beat <= now {
+                self.next_beat = now.after(self.beat_every);
+            }
+            self.renew(now);
+            self.refresh_alarms(now);
+            self.effects.push_back(Effect::SendBeats);
+            self.send_now = false;
+        }
+    }
+
+    /// An admin's order, checked against what is known here. It is carried to whoever must act.
+    ///
+    /// # Errors
+    /// The rule that refuses; nothing was changed.
+    pub fn handle_order(&mut self, order: Order, now: Mono) -> Result<(), Problem> {
+        self.enter(now);
+        let OrderKind::MoveTo(target) = order.kind;
+        let (at, to) = self.check_order(order.service, target, now)?;
+        let order = BeatOrder {
+            service: order.service,
+            at_term: self.services[at].highest,
+            target: self.peers[to].id,
+            number: now.0,
+        };
+        let until = now.after(ORDER_LASTS);
+        self.orders.retain(|(o, _)| o.service != order.service);
+        if self.orders.is_full() {
+            self.orders.remove(0);
+        }
+        self.orders.push((order, until));
+        self.services[at].order = Some((order, until));
+        self.send_now = true;
+        self.settle(now);
+        Ok(())
+    }
+
+    /// How the service's units on this machine are.
+    pub fn handle_units(&mut self, service: ServiceId, state: UnitsState, now: Mono) {
+        self.enter(now);
+        let Some(i) = self.place(service) else { return };
+        let phase = self.services[i].phase;
+        let event = match state {
+            UnitsState::Active { took } => {
+                self.services[i].units_run = Some(true);
+                if phase == Phase::Starting {
+                    self.record_started(i, took, now);
+                }
+                Some(Event::Started)
+            }
+            UnitsState::Failed => {
+                self.services[i].units_run = Some(false);
+                Some(if matches!(phase, Phase::Stopping | Phase::Stuck) {
+                    Event::Stopped
+                } else {
+                    Event::Broken
+                })
+            }
+            UnitsState::Inactive { stopped, took } => {
+                self.services[i].units_run = Some(false);
+                if phase == Phase::Stopping {
+                    self.record_stopped(i, stopped, took, now);
+                }
+                match phase {
+                    Phase::Running => Some(Event::Broken),
+                    Phase::Starting => None,
+                    _ => Some(Event::Stopped),
+                }
+            }
+            UnitsState::Stuck => Some(Event::Unstoppable),
+        };
+        if let Some(event) = event {
+            self.step(i, event, now);
+        }
+        self.settle(now);
+    }
+
+    /// A newer document was committed or fetched. The caller has checked it.
+    pub fn handle_document(&mut self, document: ClusterDocument, now: Mono) {
+        self.enter(now);
+        let newer = document.revision > self.document.revision
+            || (document.revision == self.document.revision && document.short_hash() > self.hash);
+        if document.id != self.document.id || !newer {
+            return;
+        }
+        let epoch_changed = document.epoch > self.document.epoch;
+        let wait = document.wait().max(self.document.wait());
+        self.hash = document.short_hash();
+        self.beat_every = document.beat();
+        self.hold_for = document.hold();
+        self.bounds = bounds(&document);
+        self.document = document;
+        self.fetch = None;
+        self.align(now);
+        if epoch_changed {
+            self.no_grant_until = now.after(wait);
+            self.inherit_base(now);
+        }
+        self.effects.push_back(Effect::Gate(GateOp::Guard));
+        self.persist_now = true;
+        self.send_now = true;
+        self.next_beat = self.next_beat.min(now.after(self.beat_every));
+        self.settle(now);
+    }
+
+    /// Something happened on this machine.
+    pub fn handle_host(&mut self, event: HostEvent, now: Mono) {
+        self.enter(now);
+        match event {
+            HostEvent::Link { up } => self.host.link_up = up,
+            HostEvent::Reference { answered } => self.host.reference = Some((answered, now)),
+            HostEvent::AliasInUse { service, used } => {
+                if let Some(i) = self.place(service) {
+                    self.services[i].alias_used = used;
+                }
+            }
+            HostEvent::AliasPresent { service, present } => {
+                self.mend_addresses(service, present, now)
+            }
+            HostEvent::Gate { intact } => {
+                if intact && !self.host.gate_ok {
+                    self.renew(now);
+                }
+                self.host.gate_ok = intact;
+            }
+            HostEvent::Disk { writable } => self.host.disk_ok = writable,
+            HostEvent::Clock { kept, wall } => {
+                self.host.clock_kept = kept;
+                self.host.wall = Some((wall, now));
+            }
+            HostEvent::Leave => {
+                self.leaving = true;
+                self.send_now = true;
+            }
+        }
+        self.settle(now);
+    }
+
+    /// That effect could not be carried out.
+    pub fn handle_failed(&mut self, effect: &Effect, now: Mono) {
+        match *effect {
+            Effect::Gate(GateOp::Arm { service, slot } | GateOp::Live { service, slot }) => {
+                self.host.gate_ok = false;
+                self.learn(service, |l| l.hold.slot_failed(slot));
+            }
+            Effect::Gate(GateOp::Close { service }) => {
+                self.host.gate_ok = false;
+                self.learn(service, |l| l.close_again = true);
+            }
+            Effect::Gate(GateOp::Guard) => self.host.gate_ok = false,
+            Effect::Persist => self.host.disk_ok = false,
+            _ => {}
+        }
+        self.settle(now);
+    }
+
+    /// The revision of the system document that this node has.
+    pub fn handle_system(&mut self, revision: u64) {
+        self.system_revision = revision;
+        self.fetch_system = None;
+    }
+
+    // ---- outputs ----
+
+    /// What to do next; see the contract above.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        if self.persist_now {
+            self.persist_now = false;
+            return Some(Effect::Persist);
+        }
+        if let Some(effect) = self.effects.pop_front() {
+            return Some(effect);
+        }
+        if self.send_now {
+            self.send_now = false;
+            return Some(Effect::SendBeats);
+        }
+        None
+    }
+
+    /// When [`Engine::handle_timer`] wants to be called.
+    pub fn poll_timer(&mut self, now: Mono) -> Mono {
+        let at = self.deadline(now);
+        self.promised = Some(at);
+        at
+    }
+
+    // ---- inside ----
+
+    /// The first thing at every input: was this node held up? Then what it holds is doubted before
+    /// anything else, and silence that fell into the pause is nobody's (PROTOCOL 18; S5).
+    fn enter(&mut self, now: Mono) {
+        if let Some(promised) = self.promised.take() {
+            let late = now.since(promised);
+            if late > self.beat_every.max(Duration::from_millis(50)) {
+                for peer in &mut self.peers {
+                    peer.forgive(late);
+                }
+                for local in &mut self.services {
+                    local.ask_heard = local.ask_heard.after(late);
+                    local.ballot.heard = local.ballot.heard.after(late);
+                }
+            }
+        }
+        for i in 0..self.services.len() {
+            if self.services[i].hold.has_lapsed(self.hold_for, now)
+                && self.services[i].phase.holds()
+            {
+                self.step(i, Event::Lapse, now);
+            }
+        }
+    }
+
+    fn place(&self, service: ServiceId) -> Option<usize> {
+        self.services.iter().position(|l| l.id == service)
+    }
+
+    fn learn(&mut self, service: ServiceId, what: impl FnOnce(&mut Local)) {
+        if let Some(i) = self.place(service) {
+            what(&mut self.services[i]);
+        }
+    }
+
+    /// Answers a node that does not know this one yet; bounded, so that two can't keep each other busy.
+    fn greet(&mut self, now: Mono) {
+        if self.greeted <= now {
+            self.greeted = now.after(Duration::from_millis(10));
+            self.send_now = true;
+        }
+    }
+
+    /// Brings peers and services into the document's order, keeping what is known of them.
+    fn align(&mut self, now: Mono) {
+        let me = self.me;
+        self.my = self
+            .document
+            .members
+            .iter()
+            .position(|m| m.id == me)
+            .unwrap_or(usize::MAX);
+        if self.document.deleted {
+            self.my = usize::MAX;
+        }
+        let mut known = core::mem::take(&mut self.peers);
+        self.peers = (self.document.members.iter())
+            .map(|m| match known.iter().position(|p| p.id == m.id) {
+                Some(at) => known.swap_remove(at),
+                None => Peer::new(m.id),
+            })
+            .collect();
+        let mut known = core::mem::take(&mut self.services);
+        for service in self.document.services.iter().take(MAX_SERVICES) {
+            let plan = Standing::of(&self.document, service);
+            let local = match known.iter().position(|l| l.id == service.id) {
+                Some(at) => Local {
+                    plan,
+                    ..known.swap_remove(at)
+                },
+                None => Local::new(service.id, plan, now),
+            };
+            self.services.push(local);
+        }
+        // Places changed their meaning.
+        for local in &mut self.services {
+            local.query = local::Query::default();
+        }
+    }
+
+    /// A new epoch begins: its records count, and what it says this node holds goes on (PROTOCOL 30).
+    fn inherit_base(&mut self, now: Mono) {
+        for base in self.document.bases.clone() {
+            let Some(i) = self.place(base.service) else {
+                continue;
+            };
+            let holder = base
+                .holder
+                .as_ref()
+                .and_then(|n| self.document.member(n))
+                .map(|m| m.id);
+            let local = &mut self.services[i];
+            if base.term <= local.highest && local.highest > 0 {
+                continue;
+            }
+            local.saw(base.term);
+            local.ballot.term = base.term;
+            local.ballot.holder = holder;
+            local.ballot.released = false;
+            local.ballot.heard = now;
+            local.ask_heard = now;
+            if holder == Some(self.me) && local.phase == Phase::Idle {
+                local.hold.term = base.term;
+                local.hold.holding = true;
+                self.step(i, Event::Inherit, now);
+            }
+        }
+    }
+
+    /// The agent restarted on a machine that did not (PROTOCOL 21, A5).
+    fn restore(&mut self, run: &RunState, now: Mono) {
+        for record in &run.records {
+            self.learn(record.service, |l| {
+                l.saw(record.term);
+                l.ballot.term = record.term;
+                l.ballot.holder = record.holder;
+                l.ballot.released = record.released;
+                l.ballot.successor = record.successor;
+            });
+        }
+        for held in &run.holds {
+            let Some(i) = self.place(held.service) else {
+                continue;
+            };
+            let open = self.start.open.contains(&held.service);
+            let local = &mut self.services[i];
+            local.saw(held.asked);
+            local.hold.term = held.asked;
+            local.hold.released = held.released;
+            if held.holding == Some(held.asked) {
+                if open {
+                    local.hold.holding = true;
+                    self.step(i, Event::Inherit, now);
+                } else {
+                    local.hold.released = local.hold.released.max(held.asked);
+                }
+            }
+        }
+    }
+
+    fn wall(&self, now: Mono) -> Option<u64> {
+        self.host
+            .wall
+            .map(|(wall, at)| wall + now.since(at).as_secs())
+    }
+
+    fn refusal(rule: &'static str, place: String, what: String, mend: String) -> Problem {
+        Problem {
+            rule: RuleId::of(rule),
+            place,
+            what,
+            mend,
+        }
+    }
+}
+
+/// Suspect after two and a half beats, down after W.
+fn bounds(document: &ClusterDocument) -> Bounds {
+    Bounds {
+        suspect: document.beat().mul_f64(2.5),
+        down: document.wait(),
+    }
+}

@@ -72,13 +72,9 @@ pub enum Effect {
 /// A change of the kernel's gate. Each is one atomic batch for all aliases of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateOp {
-    /// Guard the aliases of exactly the services that the document gives this node; `adopt` names a
-    /// service that is live here already and must not lose a packet: its slot is armed and live in the
-    /// same batch.
-    Guard {
-        /// Armed and made live in the same batch, in this slot.
-        adopt: Option<(ServiceId, u8)>,
-    },
+    /// Guard the aliases of exactly the services that the document gives this node. Comes after the
+    /// slots of what is held here, so that an address in use loses no packet (C11).
+    Guard,
     /// Clear slot, then arm it for H (PROTOCOL 14).
     Arm {
         /// Whose aliases.
@@ -200,11 +196,32 @@ pub enum OrderKind {
     MoveTo(NodeId),
 }
 
+/// How an engine comes to life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Counts starts of this node's agent; persisted and grown by one before the engine is made.
+    pub boot: u64,
+    /// Counts lives of the state folder.
+    pub incarnation: u32,
+    /// Drawn at random for this start.
+    pub nonce: u64,
+    /// What was kept since the machine's boot; none: the machine restarted, or it was lost.
+    pub run: Option<RunState>,
+    /// This node was in no such cluster until now: the document was committed to it a moment ago. Its base
+    /// records count, and nothing is waited for that a restart would have to wait for.
+    pub fresh: bool,
+    /// Services whose gate the kernel holds open now, as read back.
+    pub open: Vec<ServiceId>,
+}
+
 /// What an engine must not forget while the machine runs (PROTOCOL 35); lost with a reboot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunState {
     /// The epoch these belong to.
     pub epoch: u64,
+    /// Nodes heard since the machine's boot: a standby that never heard home waits longer.
+    #[serde(default)]
+    pub met: Vec<NodeId>,
     /// The voter's records.
     pub records: Vec<RunRecord>,
     /// The asker's terms.

@@ -80,6 +80,13 @@ name!(NodeName, "node");
 name!(ServiceName, "service");
 name!(ClusterName, "cluster");
 
+impl NodeName {
+    /// What is shown where a broken document names no node.
+    pub(crate) fn nobody() -> Self {
+        Self("nobody".to_owned())
+    }
+}
+
 macro_rules! id {
     ($type:ident, $what:literal) => {
         #[doc = $what]

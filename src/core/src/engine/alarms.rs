@@ -1,0 +1,361 @@
+//! What needs a human (M1, M2): raised and cleared by condition, kept after clearing.
+
+use crate::model::{ClusterDocument, NodeName, RuleId};
+use crate::time::Mono;
+
+use super::lifecycle::Phase;
+use super::view::{AlarmView, NodeState, ServiceState, Severity};
+use super::{Engine, membership};
+
+/// Most alarms that are kept.
+const KEPT: usize = 200;
+
+/// The kinds of alarm. Places are those of the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    OnStandby,
+    Split,
+    NodeDown,
+    StandbyDown,
+    DownEverywhere,
+    StartFailed,
+    AliasTaken,
+    Stuck,
+    ProtectionLost,
+    DiskBad,
+    LinkDown,
+    ClockLoose,
+    LinkLost,
+    Differs,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Alarm {
+    kind: Kind,
+    node: Option<u8>,
+    service: Option<u16>,
+    since: Mono,
+    count: u32,
+    active: bool,
+}
+
+/// All alarms of this node's view.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Alarms {
+    kept: Vec<Alarm>,
+}
+
+type Condition = (Kind, Option<u8>, Option<u16>);
+
+impl Alarms {
+    /// Raises and clears by what holds now; answers what changed.
+    fn set(&mut self, conditions: &[Condition], now: Mono) -> Vec<(Condition, bool)> {
+        let mut changed = Vec::new();
+        for alarm in self.kept.iter_mut().filter(|a| a.active) {
+            let is = (alarm.kind, alarm.node, alarm.service);
+            if !conditions.contains(&is) {
+                alarm.active = false;
+                changed.push((is, false));
+            }
+        }
+        for &(kind, node, service) in conditions {
+            let same = |a: &&mut Alarm| (a.kind, a.node, a.service) == (kind, node, service);
+            match self.kept.iter_mut().find(same) {
+                Some(alarm) if alarm.active => {}
+                Some(alarm) => {
+                    alarm.active = true;
+                    alarm.since = now;
+                    alarm.count += 1;
+                    changed.push(((kind, node, service), true));
+                }
+                None => {
+                    if self.kept.len() >= KEPT {
+                        let old = self.kept.iter().position(|a| !a.active).unwrap_or(0);
+                        self.kept.remove(old);
+                    }
+                    self.kept.push(Alarm {
+                        kind,
+                        node,
+                        service,
+                        since: now,
+                        count: 1,
+                        active: true,
+                    });
+                    changed.push(((kind, node, service), true));
+                }
+            }
+        }
+        changed
+    }
+
+    pub(super) fn views(&self, document: &ClusterDocument, now: Mono) -> Vec<AlarmView> {
+        let mut views: Vec<_> = self.kept.iter().map(|a| view(a, document, now)).collect();
+        views.sort_by_key(|v| (!v.active, core::cmp::Reverse(v.severity), v.age_ms));
+        views
+    }
+}
+
+fn view(alarm: &Alarm, document: &ClusterDocument, now: Mono) -> AlarmView {
+    let node = alarm
+        .node
+        .and_then(|n| document.members.get(usize::from(n)))
+        .map(|m| m.name.clone());
+    let service = alarm
+        .service
+        .and_then(|s| document.services.iter().find(|x| x.id.0 == s));
+    let service = service.map(|s| s.name.clone());
+    let n = node.as_ref().map_or("?", |n| n.as_str());
+    let s = service.as_ref().map_or("?", |s| s.as_str());
+    let (id, severity, rule, cause, action) = describe(alarm.kind, n, s);
+    AlarmView {
+        id: id.to_owned(),
+        severity,
+        node,
+        service,
+        rule: RuleId::of(rule),
+        cause,
+        action,
+        age_ms: u64::try_from(now.since(alarm.since).as_millis()).unwrap_or(u64::MAX),
+        count: alarm.count,
+        active: alarm.active,
+    }
+}
+
+fn describe(
+    kind: Kind,
+    n: &str,
+    s: &str,
+) -> (&'static str, Severity, &'static str, String, String) {
+    use Severity::{Critical, Major, Minor, Warning};
+    let status = "see `backstay status`";
+    match kind {
+        Kind::OnStandby => (
+            "service-on-standby",
+            Minor,
+            "M2",
+            format!("{s} runs on {n}, not at home"),
+            format!("mend its home, then `backstay service move {s} --to home`"),
+        ),
+        Kind::Split => (
+            "split",
+            Critical,
+            "S1",
+            format!("{s} runs on two nodes"),
+            "mend the network between them; one stops by itself".to_owned(),
+        ),
+        Kind::NodeDown => (
+            "node-down",
+            Major,
+            "F1",
+            format!("{n} is not heard"),
+            format!("look at {n}: power, network, `systemctl status backstay-agent`"),
+        ),
+        Kind::StandbyDown => (
+            "standby-down",
+            Critical,
+            "M2",
+            format!("the standby {n} is not heard: nothing can fail over"),
+            format!("look at {n}: power, network, `systemctl status backstay-agent`"),
+        ),
+        Kind::DownEverywhere => (
+            "service-down",
+            Critical,
+            "M2",
+            format!("{s} runs nowhere"),
+            status.to_owned(),
+        ),
+        Kind::StartFailed => (
+            "service-failed",
+            Critical,
+            "F13",
+            format!("{s} could not be started or has ended on {n}"),
+            format!("on {n}: `systemctl status` and `journalctl` of its units"),
+        ),
+        Kind::AliasTaken => (
+            "alias-in-use",
+            Critical,
+            "A2",
+            format!("equipment outside the cluster uses the alias address of {s}"),
+            "find it by its hardware address and take the address off it".to_owned(),
+        ),
+        Kind::Stuck => (
+            "stop-failed",
+            Critical,
+            "F14",
+            format!("{s} could not be stopped on {n}, not even by KILL; its alias is closed there"),
+            format!("look at {n}; a reboot ends it"),
+        ),
+        Kind::ProtectionLost => (
+            "protection-lost",
+            Critical,
+            "S5",
+            format!("the kernel's gate can't be set on {n}"),
+            format!("on {n}: `nft list ruleset` and `journalctl -u backstay-agent`"),
+        ),
+        Kind::DiskBad => (
+            "disk",
+            Major,
+            "F15",
+            format!(
+                "the state folder of {n} can't be written; services go on, changes are refused"
+            ),
+            format!("make room in /var/lib/backstay on {n}"),
+        ),
+        Kind::LinkDown => (
+            "link-down",
+            Major,
+            "A6",
+            format!("the link of {n} has no carrier"),
+            format!("look at the cabling of {n}"),
+        ),
+        Kind::ClockLoose => (
+            "clock",
+            Warning,
+            "C10",
+            format!("the clock of {n} is not kept by NTP"),
+            format!("on {n}: `timedatectl set-ntp true`"),
+        ),
+        Kind::LinkLost => (
+            "beat-link",
+            Minor,
+            "A6",
+            format!("{n} is heard on fewer links than it has"),
+            format!("look at the networks of {n}"),
+        ),
+        Kind::Differs => (
+            "configuration-differs",
+            Warning,
+            "M2",
+            format!("{n} has another revision of the configuration"),
+            "it catches up by itself; if it does not, see `backstay node show`".to_owned(),
+        ),
+    }
+}
+
+impl Engine {
+    /// Once a beat: raises and clears, and records what changed.
+    pub(super) fn refresh_alarms(&mut self, now: Mono) {
+        if self.my == usize::MAX {
+            return;
+        }
+        let mut conditions = Vec::new();
+        self.node_conditions(&mut conditions, now);
+        self.service_conditions(&mut conditions, now);
+        for ((kind, node, service), raised) in self.alarms.set(&conditions, now) {
+            let alarm = Alarm {
+                kind,
+                node,
+                service,
+                since: now,
+                count: 1,
+                active: raised,
+            };
+            let shown = view(&alarm, &self.document, now);
+            let word = if raised { "alarm" } else { "alarm over" };
+            let i = self.services.iter().position(|l| Some(l.id.0) == service);
+            self.record(
+                i,
+                shown.rule,
+                format!("{word}: {}", shown.cause),
+                None,
+                None,
+                now,
+            );
+        }
+    }
+
+    fn node_conditions(&self, conditions: &mut Vec<Condition>, now: Mono) {
+        use crate::model::Role;
+        for (at, member) in self.document.members.iter().enumerate() {
+            let mut raise = |kind| conditions.push((kind, Some(at as u8), None));
+            let flags = if at == self.my {
+                super::HostFlags {
+                    gate_lost: !self.host.gate_ok,
+                    disk_bad: !self.host.disk_ok,
+                    clock_loose: !self.host.clock_kept,
+                    link_down: !self.host.link_up,
+                }
+            } else {
+                let peer = &self.peers[at];
+                let never = peer.heard.is_none() && now.since(self.started) < self.bounds.down * 2;
+                match self.peers[at].state(self.bounds, now) {
+                    NodeState::Down | NodeState::Unknown if never => continue,
+                    NodeState::Down | NodeState::Unknown => {
+                        raise(if member.role == Role::Standby {
+                            Kind::StandbyDown
+                        } else {
+                            Kind::NodeDown
+                        });
+                        continue;
+                    }
+                    _ => {}
+                }
+                let late = |link: usize| {
+                    peer.links[link].is_none_or(|at| now.since(at) >= self.bounds.down)
+                };
+                if member.bases.len() > 1
+                    && (0..member.bases.len().min(membership::MAX_LINKS)).any(late)
+                {
+                    raise(Kind::LinkLost);
+                }
+                if (peer.last.revision, peer.last.hash) != (self.document.revision, self.hash)
+                    && self
+                        .fetch
+                        .is_none_or(|(_, at)| now.since(at) > self.bounds.down)
+                {
+                    raise(Kind::Differs);
+                }
+                peer.last.host
+            };
+            for (set, kind) in [
+                (flags.gate_lost, Kind::ProtectionLost),
+                (flags.disk_bad, Kind::DiskBad),
+                (flags.clock_loose, Kind::ClockLoose),
+                (flags.link_down, Kind::LinkDown),
+            ] {
+                if set {
+                    raise(kind);
+                }
+            }
+        }
+    }
+
+    fn service_conditions(&self, conditions: &mut Vec<Condition>, now: Mono) {
+        let shown = self.view_services(now);
+        for (local, service) in self.services.iter().zip(&shown) {
+            let id = Some(local.id.0);
+            let place = |name: &NodeName| {
+                self.document
+                    .members
+                    .iter()
+                    .position(|m| m.name == *name)
+                    .map(|at| at as u8)
+            };
+            match service.state {
+                ServiceState::Split => conditions.push((Kind::Split, None, id)),
+                ServiceState::Displaced => conditions.push((Kind::DownEverywhere, None, id)),
+                ServiceState::Failed => match service.running_on.first() {
+                    Some(name) => conditions.push((Kind::StartFailed, place(name), id)),
+                    None => conditions.push((Kind::DownEverywhere, None, id)),
+                },
+                ServiceState::Blocked => conditions.push((Kind::AliasTaken, None, id)),
+                _ => {}
+            }
+            if let [one] = service.running_on.as_slice()
+                && *one != service.home
+            {
+                conditions.push((Kind::OnStandby, place(one), id));
+            }
+            for (name, word) in &service.on {
+                if word == "stuck" {
+                    conditions.push((Kind::Stuck, place(name), id));
+                }
+            }
+            if local.phase == Phase::Stuck
+                && !conditions.contains(&(Kind::Stuck, Some(self.my as u8), id))
+            {
+                conditions.push((Kind::Stuck, Some(self.my as u8), id));
+            }
+        }
+    }
+}

@@ -1,0 +1,544 @@
+//! Carrying the table out: events to rows, rows to effects, in the written order.
+
+use core::time::Duration;
+
+use crate::model::{RuleId, SplitStops};
+use crate::time::Mono;
+
+use super::effect::{Effect, GateOp, Record, Stage, Stopped};
+use super::lifecycle::{self, Action, Event, Phase};
+use super::local::Local;
+use super::placement::{Room, Want};
+use super::why::Why;
+use super::{Engine, NodeState};
+
+impl Engine {
+    /// Brings every service as far as it can go now.
+    pub(super) fn settle(&mut self, now: Mono) {
+        if self.my == usize::MAX {
+            return;
+        }
+        self.watch_silence(now);
+        // Giving one service up makes room for another: at most one more round for each.
+        for _ in 0..=self.services.len() {
+            let room = self.room(now);
+            let mut moved = false;
+            for i in 0..self.services.len() {
+                moved |= self.settle_one(i, room, now);
+            }
+            if !moved {
+                break;
+            }
+        }
+        if self.leaving
+            && !self.handed_over
+            && self
+                .services
+                .iter()
+                .all(|l| l.phase == Phase::Idle || l.phase == Phase::Stuck)
+        {
+            self.handed_over = true;
+            self.effects.push_back(Effect::SendBeats);
+            self.effects.push_back(Effect::HandedOver);
+        }
+    }
+
+    /// True: something moved.
+    fn settle_one(&mut self, i: usize, room: Room, now: Mono) -> bool {
+        let want = self.want(i, room, now);
+        let phase = self.services[i].phase;
+        match (phase, want) {
+            (Phase::Idle, Want::Have(why)) => {
+                self.services[i].why = why;
+                self.step(i, Event::Want, now)
+            }
+            (Phase::Idle, Want::Not(why, _)) => {
+                self.services[i].why = why;
+                // Until it is known who holds what, nothing is taken for an intruder (A5).
+                let known = !self.listening && now >= self.silent_until;
+                known
+                    && self.services[i].units_run == Some(true)
+                    && self.step(i, Event::Intruder, now)
+            }
+            (Phase::Waiting, Want::Have(why)) => self.try_to_take(i, why, room, now),
+            (Phase::Conflict, Want::Have(_)) => {
+                !self.services[i].alias_used && self.step(i, Event::AliasFree, now)
+            }
+            (Phase::Waiting | Phase::Conflict, Want::Not(why, _)) => {
+                self.services[i].why = why;
+                self.services[i].ready = false;
+                self.step(i, Event::Unwant, now)
+            }
+            (Phase::Starting | Phase::Running | Phase::Failed, Want::Have(_)) => {
+                self.is_outdated(i, now) && self.step(i, Event::Outdated, now)
+            }
+            (Phase::Starting | Phase::Running | Phase::Failed, Want::Not(why, heir)) => {
+                self.services[i].why = why;
+                self.services[i].heir = heir;
+                self.step(i, Event::GiveUp, now)
+            }
+            (Phase::Stopping | Phase::Stuck, _) => false,
+        }
+    }
+
+    fn try_to_take(&mut self, i: usize, why: Why, room: Room, now: Mono) -> bool {
+        if self.services[i].alias_used {
+            return self.step(i, Event::AliasTaken, now); // A2
+        }
+        let permission = self.permission(i, now);
+        let local = &mut self.services[i];
+        let home = local.plan.is_home(self.my);
+        match permission {
+            Ok(()) => {
+                let was = core::mem::replace(&mut local.ready, true);
+                if !home && (room.keeps & (1 << i) == 0 || !room.free) {
+                    if room.keeps & (1 << i) == 0 && was {
+                        local.why = Why::NoRoom(room.first); // F3
+                    }
+                    return !was; // it now competes for the room
+                }
+                local.why = why;
+                self.step(i, Event::Permit, now)
+            }
+            Err((because, _)) => {
+                // Ordered here while another still has it: it competes for room already (F5).
+                let ordered = matches!(why, Why::Ordered(_)) && matches!(because, Why::HeldBy(_));
+                let moved = ordered != local.ready;
+                local.ready = ordered;
+                local.why = because;
+                moved && ordered
+            }
+        }
+    }
+
+    /// Another term was taken above this node's, or the same, and that holder is gone (S1).
+    fn is_outdated(&self, i: usize, now: Mono) -> bool {
+        let local = &self.services[i];
+        let passed = local.highest > local.hold.term || local.tie;
+        passed && self.claimant_of(i, now).is_none()
+    }
+
+    /// Takes the row for this event, if there is one. True: the service moved.
+    pub(super) fn step(&mut self, i: usize, event: Event, now: Mono) -> bool {
+        let local = &self.services[i];
+        let units_run = local.units_run == Some(true);
+        let Some((number, row)) = lifecycle::step(local.phase, event, units_run) else {
+            return false;
+        };
+        self.rows |= 1 << number;
+        let local = &mut self.services[i];
+        let from = core::mem::replace(&mut local.phase, row.to);
+        if from != row.to {
+            local.since = now;
+        }
+        if row.to != Phase::Waiting {
+            local.ready = false;
+            local.query.first = 0;
+        }
+        if !row.to.holds() {
+            local.announce.next = None;
+        }
+        for action in row.actions {
+            self.act(i, *action, now);
+        }
+        let rule = match event {
+            Event::GiveUp | Event::Unwant => self.services[i].why.rule(),
+            _ => RuleId::of(row.rule),
+        };
+        if event == Event::Permit {
+            self.record_takeover(i, now);
+        }
+        self.record_row(i, row, rule, now);
+        true
+    }
+
+    fn act(&mut self, i: usize, action: Action, now: Mono) {
+        let service = self.services[i].id;
+        match action {
+            Action::TakeTerm => self.take_term(i, now),
+            Action::Release => self.release(i),
+            Action::Persist => self.effects.push_back(Effect::Persist),
+            Action::Close => {
+                self.services[i].hold.clear();
+                self.effects
+                    .push_back(Effect::Gate(GateOp::Close { service }));
+            }
+            Action::Open => self.open(i, now),
+            Action::AddAddresses => self.effects.push_back(Effect::AddAddresses(service)),
+            Action::RemoveAddresses => self.effects.push_back(Effect::RemoveAddresses(service)),
+            Action::Announce => {
+                self.services[i].announce.begin(now);
+                self.announce_due(i, now);
+            }
+            Action::Probe => {
+                let former = self.services[i].ballot.holder;
+                self.effects.push_back(Effect::Probe { service, former });
+            }
+            Action::Start => {
+                self.services[i].taken = now;
+                self.effects.push_back(Effect::StartUnits(service));
+            }
+            Action::Stop => self.effects.push_back(Effect::StopUnits(service)),
+            Action::Hooks => {
+                let returned = self.services[i].plan.is_home(self.my);
+                self.effects
+                    .push_back(Effect::RunHooks { service, returned });
+            }
+            Action::Tell => self.send_now = true,
+        }
+    }
+
+    fn take_term(&mut self, i: usize, now: Mono) {
+        let me = self.me;
+        let local = &mut self.services[i];
+        local.hold.take(local.highest);
+        local.highest = local.hold.term;
+        local.given = None;
+        local.order = None;
+        local.tie = false;
+        // In `available` this node's own voter goes along: it has waited as long as any.
+        local.ballot.term = local.hold.term;
+        local.ballot.holder = Some(me);
+        local.ballot.released = false;
+        local.ballot.successor = None;
+        local.ballot.heard = now;
+    }
+
+    fn release(&mut self, i: usize) {
+        let me = self.me;
+        let local = &mut self.services[i];
+        let heir = local.heir.take();
+        if local.hold.holding {
+            local.ballot.release(me, local.hold.term, heir);
+            if local.highest <= local.hold.term {
+                local.given = Some((local.hold.term, heir));
+            }
+            local.hold.release(heir);
+        }
+        local.rival = None;
+    }
+
+    /// Rules 14 to 16. In `available` the holder makes its own slot live.
+    fn open(&mut self, i: usize, now: Mono) {
+        let local = &mut self.services[i];
+        let (service, slot) = (local.id, local.hold.next_slot(now));
+        self.effects
+            .push_back(Effect::Gate(GateOp::Arm { service, slot }));
+        self.effects
+            .push_back(Effect::Gate(GateOp::Live { service, slot }));
+    }
+
+    /// Before each beat: everything that is held gets its next slot.
+    pub(super) fn renew(&mut self, now: Mono) {
+        for i in 0..self.services.len() {
+            if self.services[i].close_again {
+                self.services[i].close_again = false;
+                let service = self.services[i].id;
+                self.effects
+                    .push_back(Effect::Gate(GateOp::Close { service }));
+            }
+            if self.services[i].hold.holding && self.services[i].phase.holds() {
+                self.open(i, now);
+            }
+        }
+    }
+
+    /// A1: sends the announcements that are due.
+    fn announce_due(&mut self, i: usize, now: Mono) {
+        let local = &mut self.services[i];
+        if local.announce.next.is_some_and(|at| now >= at) {
+            let reply_form = local.announce.sent % 2 == 1;
+            local.announce.sent(now);
+            self.effects.push_back(Effect::Announce {
+                service: local.id,
+                reply_form,
+            });
+        }
+    }
+
+    /// What time alone brings: peers fall silent, listening ends, announcements come due.
+    fn watch_silence(&mut self, now: Mono) {
+        let bounds = self.bounds;
+        let revision = self.document.revision;
+        let mut home_suspect = false;
+        for at in 0..self.peers.len() {
+            if at == self.my {
+                continue;
+            }
+            let peer = &mut self.peers[at];
+            let state = peer.state(bounds, now);
+            if matches!(state, NodeState::Suspect | NodeState::Down) && peer.suspected.is_none() {
+                peer.suspected = Some(now);
+            }
+            home_suspect |= state == NodeState::Suspect;
+            if peer.is_able(bounds, revision, now) {
+                peer.well_since.get_or_insert(now);
+            } else {
+                peer.well_since = None;
+            }
+        }
+        if home_suspect {
+            self.check_reference(now); // S1: the answer must be there when W has passed
+        }
+        if self.listening {
+            let heard = |at: usize| self.peers[at].heard.is_some();
+            let all = self.others().all(heard);
+            self.listening = !all && now < self.started.after(self.document.boot_wait());
+        }
+        for i in 0..self.services.len() {
+            self.end_of_conflict(i, now);
+            self.announce_due(i, now);
+        }
+    }
+
+    /// A1: 1 s after a conflict has ended the rightful holder announces again, so that it speaks last.
+    fn end_of_conflict(&mut self, i: usize, now: Mono) {
+        if !self.services[i].phase.holds() {
+            return;
+        }
+        if self.rival_of(i, now).is_some() {
+            self.services[i].rival = Some(now);
+        } else if self.services[i].rival.take().is_some() {
+            self.services[i]
+                .announce
+                .begin(now.after(Duration::from_secs(1)));
+        }
+    }
+
+    /// Notes a rival's term when its beat arrives (S1).
+    pub(super) fn watch_rivals(&mut self, at: usize, now: Mono) {
+        for i in 0..self.services.len() {
+            if !self.services[i].phase.holds() {
+                continue;
+            }
+            let report = self.peers[at].report(self.services[i].id);
+            if super::membership::is_hold(report.phase) {
+                let local = &mut self.services[i];
+                let first = local.rival.replace(now).is_none();
+                local.tie |= report.term == local.hold.term;
+                if first {
+                    self.record_split(i, at, now);
+                }
+            }
+        }
+    }
+
+    /// A3: put back what was removed behind the agent's back; A4: take down what may not be up.
+    pub(super) fn mend_addresses(
+        &mut self,
+        service: crate::model::ServiceId,
+        present: bool,
+        now: Mono,
+    ) {
+        let Some(i) = self.place(service) else { return };
+        let held = self.services[i].phase.holds();
+        let (rule, sentence) = match (held, present) {
+            (true, false) => {
+                self.effects.push_back(Effect::AddAddresses(service));
+                self.services[i].announce.begin(now);
+                self.announce_due(i, now);
+                ("A3", "was removed by something else; it is back")
+            }
+            (false, true) => {
+                self.effects.push_back(Effect::RemoveAddresses(service));
+                ("A4", "was up where it may not be; it is taken down")
+            }
+            _ => return,
+        };
+        let sentence = format!("the alias of {} {sentence}", self.document.services[i].name);
+        self.record(Some(i), RuleId::of(rule), sentence, None, None, now);
+    }
+
+    /// When something will happen by time alone.
+    pub(super) fn deadline(&mut self, now: Mono) -> Mono {
+        let mut at = self.next_beat;
+        let mut by = |t: Mono| {
+            if t > now && t < at {
+                at = t;
+            }
+        };
+        for peer in &self.peers {
+            if let Some(heard) = peer.heard {
+                by(heard.after(self.bounds.suspect));
+                by(heard.after(self.bounds.down));
+            }
+            if let Some(well) = peer.well_since {
+                by(well.after(self.document.home_healthy()));
+            }
+        }
+        by(self.silent_until);
+        by(self.started.after(self.document.boot_wait()));
+        by(self.started.after(self.document.cold_start()));
+        let wait = self.document.wait();
+        for local in &self.services {
+            if let Some(next) = local.announce.next {
+                by(next);
+            }
+            if local.hold.holding && local.phase.holds() {
+                by(local.hold.open_until(self.hold_for).unwrap_or(now));
+            }
+            if local.phase == Phase::Waiting {
+                by(local.ask_heard.after(wait));
+                if local.query.first != 0 {
+                    by(local.query.retry);
+                }
+                if let Some(asked) = self.host.reference_asked {
+                    by(asked.after(wait / 4));
+                }
+            }
+        }
+        at
+    }
+
+    // ---- records (F15, U10) ----
+
+    pub(super) fn record(
+        &mut self,
+        i: Option<usize>,
+        rule: RuleId,
+        sentence: String,
+        stage: Option<Stage>,
+        took: Option<Duration>,
+        at: Mono,
+    ) {
+        self.effects.push_back(Effect::Record(Record {
+            at,
+            service: i.map(|i| self.services[i].id),
+            term: i.map_or(0, |i| self.services[i].highest),
+            rule,
+            sentence,
+            stage,
+            took_us: took.map(|t| u64::try_from(t.as_micros()).unwrap_or(u64::MAX)),
+        }));
+    }
+
+    fn record_row(&mut self, i: usize, row: &lifecycle::Row, rule: RuleId, now: Mono) {
+        let local = &self.services[i];
+        let sentence = row
+            .sentence
+            .replace("{service}", self.document.services[i].name.as_str())
+            .replace("{node}", self.document.members[self.my].name.as_str())
+            .replace("{term}", &local.hold.term.to_string())
+            .replace("{why}", &self.say(local.why));
+        let stage = match (row.on, row.to) {
+            (Event::Permit | Event::Inherit, _) => Some(Stage::Unblocked),
+            (Event::Started, Phase::Running) => Some(Stage::Healthy),
+            (_, Phase::Stopping) => Some(Stage::Closed),
+            _ => None,
+        };
+        self.record(Some(i), rule, sentence, stage, None, now);
+    }
+
+    /// The stages that lie before the opening, from what was noted at the time.
+    fn record_takeover(&mut self, i: usize, now: Mono) {
+        let Why::HomeDown(home) = self.services[i].why else {
+            return;
+        };
+        let peer = &self.peers[usize::from(home)];
+        let (heard, suspected) = (peer.heard, peer.suspected);
+        let name = self.document.members[usize::from(home)].name.clone();
+        if let Some(heard) = heard {
+            let rule = || RuleId::of("F1");
+            self.record(
+                Some(i),
+                rule(),
+                format!("{name} was last heard"),
+                Some(Stage::LastHeard),
+                None,
+                heard,
+            );
+            if let Some(at) = suspected {
+                let after = Some(at.since(heard));
+                self.record(
+                    Some(i),
+                    rule(),
+                    format!("{name} missed beats"),
+                    Some(Stage::Suspected),
+                    after,
+                    at,
+                );
+            }
+            let at = heard.after(self.document.wait()).min(now);
+            let after = Some(at.since(heard));
+            self.record(
+                Some(i),
+                rule(),
+                format!("{name} counts as down"),
+                Some(Stage::Confirmed),
+                after,
+                at,
+            );
+        }
+        self.record(
+            Some(i),
+            RuleId::of("A1"),
+            "the alias was announced".to_owned(),
+            Some(Stage::Announced),
+            None,
+            now,
+        );
+    }
+
+    pub(super) fn record_started(&mut self, i: usize, took: Duration, now: Mono) {
+        let sentence = format!(
+            "what belongs to {} was started",
+            self.document.services[i].name
+        );
+        self.record(
+            Some(i),
+            RuleId::of("F2"),
+            sentence,
+            Some(Stage::Started),
+            Some(took),
+            now,
+        );
+    }
+
+    pub(super) fn record_stopped(&mut self, i: usize, stopped: Stopped, took: Duration, now: Mono) {
+        let how = match stopped {
+            Stopped::Gently => "was stopped",
+            Stopped::Killed => "did not stop in its time and was killed",
+        };
+        let sentence = format!("what belongs to {} {how}", self.document.services[i].name);
+        self.record(Some(i), RuleId::of("F14"), sentence, None, Some(took), now);
+    }
+
+    fn record_split(&mut self, i: usize, rival: usize, now: Mono) {
+        let service = &self.document.services[i].name;
+        let (me, other) = (
+            &self.document.members[self.my].name,
+            &self.document.members[rival].name,
+        );
+        let stops = match self.document.split_stops {
+            SplitStops::Home => "home",
+            SplitStops::Standby => "the standby",
+        };
+        let sentence = format!(
+            "{service} runs on {me} and on {other}, which see each other again; {stops} stops"
+        );
+        self.record(Some(i), RuleId::of("S1"), sentence, None, None, now);
+    }
+
+    /// A reason as a sentence.
+    pub(super) fn say(&self, why: Why) -> String {
+        let document = &self.document;
+        why.sentence(
+            |n| {
+                document
+                    .members
+                    .get(usize::from(n))
+                    .map_or("?", |m| m.name.as_str())
+            },
+            |s| {
+                document
+                    .services
+                    .get(usize::from(s))
+                    .map_or("?", |s| s.name.as_str())
+            },
+        )
+    }
+
+    pub(super) fn held(&self) -> impl Iterator<Item = &Local> {
+        self.services.iter().filter(|l| l.asks())
+    }
+}

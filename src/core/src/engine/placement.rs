@@ -1,0 +1,323 @@
+//! What this node wants of each service (sections F and L). Each node decides for itself only.
+
+use core::cmp::Reverse;
+
+use arrayvec::ArrayVec;
+
+use crate::model::{MAX_SERVICES, NodeId, Problem, ServiceId, SplitStops};
+use crate::time::Mono;
+
+use super::Engine;
+use super::beat::phase;
+use super::lifecycle::Phase;
+use super::membership::is_claim;
+use super::view::NodeState;
+use super::why::Why;
+
+/// What this node wants of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// To have it, or to keep it.
+    Have(Why),
+    /// Not to have it; what it has goes to the heir, if there is one.
+    Not(Why, Option<NodeId>),
+}
+
+/// Which services this node carries as a standby (F3).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    /// A bit for each service that has the room, carried or not.
+    pub(super) keeps: u32,
+    /// The first of them, to be named to those that have none.
+    pub(super) first: u8,
+    /// There is room for one more to start now.
+    pub(super) free: bool,
+}
+
+impl Engine {
+    /// What this node wants of service `i`.
+    pub(super) fn want(&self, i: usize, room: Room, now: Mono) -> Want {
+        let local = &self.services[i];
+        let plan = &local.plan;
+        if !plan.may_run_on(self.my) {
+            return Want::Not(Why::NoPart, None);
+        }
+        if plan.stopped {
+            return Want::Not(Why::Stopped, None); // F16
+        }
+        let has = local.phase.holds();
+        if let Some(node) = self.lock_of(i, now)
+            && usize::from(node) != self.my
+        {
+            return Want::Not(Why::Locked(node), None); // L1
+        }
+        if self.leaving {
+            return Want::Not(
+                Why::Leaving,
+                if has {
+                    self.heir_on_leaving(i, now)
+                } else {
+                    None
+                },
+            ); // F11
+        }
+        if has {
+            self.keep(i, room, now)
+        } else {
+            self.take(i, now)
+        }
+    }
+
+    /// It is here: does it stay?
+    fn keep(&self, i: usize, room: Room, now: Mono) -> Want {
+        let local = &self.services[i];
+        let home = local.plan.home.map(usize::from);
+        if let Some(rival) = self.rival_of(i, now) {
+            let home_stops = self.document.split_stops == SplitStops::Home;
+            let i_stop = if home == Some(self.my) {
+                home_stops
+            } else if home == Some(rival) {
+                !home_stops
+            } else {
+                self.peers[rival].report(local.id).term > local.hold.term
+            };
+            return if i_stop {
+                Want::Not(Why::Split(rival as u8), None) // S1
+            } else {
+                Want::Have(local.why)
+            };
+        }
+        let locked_here = self.lock_of(i, now).is_some();
+        if let Some(target) = local.order_target(now)
+            && target != self.me
+            && !locked_here
+            && let Some(to) = self.peers.iter().position(|p| p.id == target)
+            && self.can_take(to, i, now)
+        {
+            return Want::Not(Why::Ordered(to as u8), Some(target)); // F8
+        }
+        if home == Some(self.my) {
+            return Want::Have(local.why);
+        }
+        let home_able = home.is_some_and(|h| self.can_take(h, i, now));
+        let heir = home.filter(|_| home_able).map(|h| self.peers[h].id);
+        if room.keeps & (1 << i) == 0 {
+            return Want::Not(Why::Displaced(room.first), heir); // F5, F6
+        }
+        let settled = home.and_then(|h| self.peers[h].well_since);
+        let settled = settled.is_some_and(|at| now.since(at) >= self.document.home_healthy());
+        if local.plan.automatic_fallback && !locked_here && home_able && settled {
+            return Want::Not(Why::HomeHealthy, heir); // F7, F9
+        }
+        Want::Have(local.why)
+    }
+
+    /// It is not here: shall it come?
+    fn take(&self, i: usize, now: Mono) -> Want {
+        let local = &self.services[i];
+        let ordered = local.order_target(now);
+        if ordered == Some(self.me) {
+            return Want::Have(Why::Ordered(self.my as u8));
+        }
+        if let Some(holder) = self.claimant_of(i, now) {
+            return Want::Not(Why::HeldBy(holder as u8), None);
+        }
+        if let Some(target) = ordered
+            && let Some(to) = self.peers.iter().position(|p| p.id == target)
+            && self.can_take(to, i, now)
+        {
+            return Want::Not(Why::Ordered(to as u8), None);
+        }
+        let Some(home) = local.plan.home else {
+            return Want::Not(Why::NoPart, None);
+        };
+        if usize::from(home) == self.my {
+            return Want::Have(Why::AtHome);
+        }
+        if local.given_to(self.me) {
+            return Want::Have(Why::HomeLeaves(home));
+        }
+        if self.lock_of(i, now).map(usize::from) == Some(self.my) {
+            return Want::Have(Why::Locked(self.my as u8));
+        }
+        let peer = &self.peers[usize::from(home)];
+        match peer.state(self.bounds, now) {
+            NodeState::Leaving => Want::Not(Why::HomeLeaves(home), None),
+            NodeState::Up | NodeState::Suspect => Want::Not(Why::HomeUp, None),
+            NodeState::Down | NodeState::Unknown if local.plan.ordered_only => {
+                Want::Not(Why::OrderedOnly, None)
+            }
+            NodeState::Down | NodeState::Unknown => Want::Have(Why::HomeDown(home)), // F2
+        }
+    }
+
+    /// F3 to F5: which services have this standby's room. Those carried and those that are ready to be
+    /// taken compete; the lower priority value wins, then what is carried, then the older service. One
+    /// that is locked here is not displaced (F6).
+    pub(super) fn room(&self, now: Mono) -> Room {
+        let Some(member) = self.document.members.get(self.my) else {
+            return Room::default();
+        };
+        let capacity = usize::from(member.capacity);
+        let mut rivals: ArrayVec<(Reverse<bool>, u16, Reverse<bool>, usize), MAX_SERVICES> =
+            ArrayVec::new();
+        let mut busy = 0;
+        for (i, local) in self.services.iter().enumerate() {
+            if local.plan.is_home(self.my) || !local.plan.may_run_on(self.my) {
+                continue;
+            }
+            let carried = local.phase.holds();
+            let stopping = local.phase == Phase::Stopping;
+            busy += usize::from(carried || stopping);
+            if carried || (local.phase == Phase::Waiting && local.ready) {
+                let locked = carried && self.lock_of(i, now).map(usize::from) == Some(self.my);
+                rivals.push((Reverse(locked), local.plan.priority, Reverse(carried), i));
+            }
+        }
+        rivals.sort_unstable();
+        let kept = &rivals[..rivals.len().min(capacity)];
+        Room {
+            keeps: kept.iter().fold(0, |bits, (.., i)| bits | (1 << i)),
+            first: kept.first().map_or(0, |(.., i)| *i as u8),
+            free: busy < capacity,
+        }
+    }
+
+    /// The other node whose gate may be open for service `i`, as heard since this node took it (S1).
+    pub(super) fn rival_of(&self, i: usize, now: Mono) -> Option<usize> {
+        let local = &self.services[i];
+        self.others().find(|&at| {
+            let peer = &self.peers[at];
+            peer.holds(local.id, self.bounds, now) && peer.heard.is_some_and(|h| h > local.taken)
+        })
+    }
+
+    /// The other node that claims service `i`.
+    pub(super) fn claimant_of(&self, i: usize, now: Mono) -> Option<usize> {
+        let id = self.services[i].id;
+        self.others()
+            .find(|&at| self.peers[at].claims(id, self.bounds, now))
+    }
+
+    pub(super) fn others(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.peers.len()).filter(|at| *at != self.my)
+    }
+
+    /// L1, L3: where service `i` is locked now.
+    pub(super) fn lock_of(&self, i: usize, now: Mono) -> Option<u8> {
+        let plan = &self.services[i].plan;
+        let over = match (plan.lock_ends, self.wall(now)) {
+            (Some(ends), Some(wall)) => wall >= ends,
+            _ => false,
+        };
+        plan.locked_to.filter(|_| !over)
+    }
+
+    /// Member `to` is fit to be given service `i`, and has room or will make it.
+    pub(super) fn can_take(&self, to: usize, i: usize, now: Mono) -> bool {
+        let local = &self.services[i];
+        let peer = &self.peers[to];
+        if !local.plan.may_run_on(to) || !peer.is_able(self.bounds, self.document.revision, now) {
+            return false;
+        }
+        let there = peer.report(local.id).phase;
+        if matches!(there, phase::CONFLICT | phase::STUCK) {
+            return false;
+        }
+        if local.plan.is_home(to) {
+            return true;
+        }
+        let carries = self.services.iter().filter(|l| {
+            l.id != local.id && !l.plan.is_home(to) && is_claim(peer.report(l.id).phase)
+        });
+        carries.count() < usize::from(self.document.members[to].capacity)
+    }
+
+    /// F11: who gets service `i` when this node leaves: the first in its list that can take it.
+    fn heir_on_leaving(&self, i: usize, now: Mono) -> Option<NodeId> {
+        if self.lock_of(i, now).is_some() || self.services[i].plan.ordered_only {
+            return None;
+        }
+        let plan = &self.services[i].plan;
+        let heir = plan.nodes.iter().map(|n| usize::from(*n)).find(|&to| {
+            to != self.my && (self.can_take(to, i, now) || self.would_displace(to, i, now))
+        });
+        heir.map(|to| self.peers[to].id)
+    }
+
+    /// Member `to` is full, but carries something less important that is not locked there.
+    pub(super) fn would_displace(&self, to: usize, i: usize, now: Mono) -> bool {
+        let local = &self.services[i];
+        let peer = &self.peers[to];
+        peer.is_able(self.bounds, self.document.revision, now)
+            && local.plan.may_run_on(to)
+            && self.services.iter().enumerate().any(|(other, l)| {
+                l.id != local.id
+                    && !l.plan.is_home(to)
+                    && is_claim(peer.report(l.id).phase)
+                    && l.plan.priority > local.plan.priority
+                    && self.lock_of(other, now).map(usize::from) != Some(to)
+            })
+    }
+
+    /// Checks an order; answers the places of service and target.
+    pub(super) fn check_order(
+        &self,
+        service: ServiceId,
+        target: NodeId,
+        now: Mono,
+    ) -> Result<(usize, usize), Problem> {
+        let unknown = || {
+            Self::refusal(
+                "F8",
+                "order".to_owned(),
+                "the service or node is not in this cluster".to_owned(),
+                "name one of `backstay service list` and a node of its list".to_owned(),
+            )
+        };
+        let i = self.place(service).ok_or_else(unknown)?;
+        let to = self
+            .peers
+            .iter()
+            .position(|p| p.id == target)
+            .ok_or_else(unknown)?;
+        let name = || format!("service {}", self.document.services[i].name);
+        let node = &self.document.members[to].name;
+        let plan = &self.services[i].plan;
+        if !plan.may_run_on(to) {
+            return Err(Self::refusal(
+                "F8",
+                name(),
+                format!("{node} is not in its list of nodes"),
+                "name its home or its standby".to_owned(),
+            ));
+        }
+        if plan.stopped {
+            return Err(Self::refusal(
+                "F16",
+                name(),
+                "an admin stopped it".to_owned(),
+                "start it first with `backstay service start`".to_owned(),
+            ));
+        }
+        if let Some(lock) = self.lock_of(i, now) {
+            let at = &self.document.members[usize::from(lock)].name;
+            return Err(Self::refusal(
+                "L1",
+                name(),
+                format!("it is locked to {at}"),
+                "unlock it first with `backstay service unlock`".to_owned(),
+            ));
+        }
+        let able = to == self.my || self.can_take(to, i, now) || self.would_displace(to, i, now);
+        if !able {
+            return Err(Self::refusal(
+                "F3",
+                name(),
+                format!("{node} can't take it now: it is not up, not in order or has no room"),
+                "see `backstay status`".to_owned(),
+            ));
+        }
+        Ok((i, to))
+    }
+}

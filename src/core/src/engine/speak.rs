@@ -1,0 +1,243 @@
+//! What goes into this node's beats, and what is made of others'.
+
+use crate::model::{MAX_SERVICES, NodeId};
+use crate::time::Mono;
+
+use super::beat::{
+    Answer, Ask, Beat, BeatOrder, HearsPeer, HostFlags, Released, ServiceReport, Verdict,
+};
+use super::lifecycle::Phase;
+use super::voter::Terms;
+use super::{Effect, Engine, ORDER_LASTS};
+
+impl Engine {
+    /// The beat to send now, to every member over every link.
+    pub fn beat(&mut self, now: Mono) -> &Beat {
+        self.sequence += 1;
+        let mut beat = core::mem::take(&mut self.beat);
+        beat.cluster = self.document.id;
+        beat.from = self.me;
+        beat.incarnation = self.start.incarnation;
+        beat.boot = self.start.boot;
+        beat.sequence = self.sequence;
+        beat.nonce = self.start.nonce;
+        beat.revision = self.document.revision;
+        beat.hash = self.hash;
+        beat.epoch = self.document.epoch;
+        beat.system_revision = self.system_revision;
+        beat.leaving = self.leaving;
+        beat.silent = now < self.silent_until;
+        beat.listening = self.listening;
+        beat.host = HostFlags {
+            gate_lost: !self.host.gate_ok,
+            disk_bad: !self.host.disk_ok,
+            clock_loose: !self.host.clock_kept,
+            link_down: !self.host.link_up,
+        };
+        self.speak_of_services(&mut beat, now);
+        beat.answers = core::mem::take(&mut self.answers);
+        beat.hears.clear();
+        for at in self.others() {
+            let peer = &self.peers[at];
+            let age = peer.silence(now).map_or(u32::MAX, |s| {
+                u32::try_from(s.as_millis()).unwrap_or(u32::MAX)
+            });
+            beat.hears.push(HearsPeer {
+                node: peer.id,
+                age_ms: age,
+                echo: peer.nonce,
+            });
+        }
+        beat.orders.clear();
+        self.orders.retain(|(_, until)| now < *until);
+        for (order, _) in &self.orders {
+            if self
+                .services
+                .iter()
+                .any(|l| l.id == order.service && l.highest <= order.at_term)
+            {
+                beat.orders.push(*order);
+            }
+        }
+        self.beat = beat;
+        &self.beat
+    }
+
+    fn speak_of_services(&self, beat: &mut Beat, now: Mono) {
+        beat.services.clear();
+        beat.asks.clear();
+        beat.would.clear();
+        beat.released.clear();
+        for local in &self.services {
+            if local.highest > 0 || local.phase != Phase::Idle {
+                let since = now.since(local.since).as_millis();
+                beat.services.push(ServiceReport {
+                    service: local.id,
+                    phase: local.phase.code(),
+                    term: local.highest,
+                    since_ms: u32::try_from(since).unwrap_or(u32::MAX),
+                });
+            }
+            if local.phase == Phase::Waiting && local.query.first != 0 {
+                beat.would.push(local.id);
+            }
+            let hold = &local.hold;
+            if hold.released > 0 && !hold.holding && hold.released >= local.highest {
+                beat.released.push(Released {
+                    service: local.id,
+                    term: hold.released,
+                    successor: hold.successor,
+                });
+            }
+        }
+        for local in self.held() {
+            beat.asks.push(Ask {
+                service: local.id,
+                term: local.hold.term,
+            });
+        }
+    }
+
+    /// What is true of every question that `asker` puts in a beat.
+    fn terms(&self, i: usize, asker: usize, revision: u64, now: Mono) -> Terms {
+        let plan = &self.services[i].plan;
+        let locked_away = self
+            .lock_of(i, now)
+            .is_some_and(|n| usize::from(n) != asker);
+        Terms {
+            permitted: plan.may_run_on(asker) && !plan.stopped && !locked_away,
+            current: revision >= self.document.revision,
+            no_grant_until: self.no_grant_until,
+            wait: self.document.wait(),
+        }
+    }
+
+    /// The voter (PROTOCOL 5 to 10), and what the asker learns from others' asks (13).
+    pub(super) fn hear_asks(&mut self, at: usize, beat: &Beat, now: Mono) {
+        for ask in &beat.asks {
+            let Some(i) = self.place(ask.service) else {
+                continue;
+            };
+            let local = &mut self.services[i];
+            local.saw(ask.term);
+            local.ask_heard = now;
+            if now < self.silent_until {
+                continue;
+            }
+            let terms = self.terms(i, at, beat.revision, now);
+            let local = &mut self.services[i];
+            let (verdict, changed) = local.ballot.ask(beat.from, ask.term, &terms, now);
+            let term = if verdict == Verdict::Yes {
+                ask.term
+            } else {
+                local.ballot.term
+            };
+            if changed {
+                self.persist_now = true;
+                self.send_now = true;
+            }
+            self.answer(beat, ask.service, term, verdict);
+        }
+        if now < self.silent_until {
+            return;
+        }
+        for service in &beat.would {
+            let Some(i) = self.place(*service) else {
+                continue;
+            };
+            let terms = self.terms(i, at, beat.revision, now);
+            let ballot = self.services[i].ballot;
+            let verdict = match self.services[i].asks() {
+                // S1: a voter that has it itself says no.
+                true => Verdict::Refused(super::Refused::Heard, 0),
+                false => ballot.would(beat.from, &terms, now),
+            };
+            self.answer(beat, *service, ballot.term, verdict);
+            self.send_now = true;
+        }
+    }
+
+    fn answer(&mut self, to: &Beat, service: crate::model::ServiceId, term: u64, verdict: Verdict) {
+        self.answers
+            .retain(|a| a.asker != to.from || a.service != service);
+        if self.answers.len() < MAX_SERVICES {
+            self.answers.push(Answer {
+                asker: to.from,
+                boot: to.boot,
+                sequence: to.sequence,
+                service,
+                term,
+                verdict,
+            });
+        }
+    }
+
+    /// PROTOCOL 12, and what the asker learns from a release (13).
+    pub(super) fn hear_releases(&mut self, beat: &Beat) {
+        for released in &beat.released {
+            let Some(i) = self.place(released.service) else {
+                continue;
+            };
+            let local = &mut self.services[i];
+            local.saw(released.term);
+            if released.term >= local.highest {
+                local.given = Some((released.term, released.successor));
+            }
+            if local
+                .ballot
+                .release(beat.from, released.term, released.successor)
+            {
+                self.persist_now = true;
+            }
+        }
+    }
+
+    /// An order heard from another node: the larger number of one term stands.
+    pub(super) fn take_order(&mut self, order: BeatOrder, now: Mono) {
+        let until = now.after(ORDER_LASTS.min(self.beat_every * 4));
+        self.learn(order.service, |local| {
+            let stands = local
+                .order
+                .as_ref()
+                .filter(|(o, end)| o.at_term >= local.highest && now < *end);
+            let newer =
+                stands.is_none_or(|(o, _)| (order.at_term, order.number) >= (o.at_term, o.number));
+            if newer && order.at_term >= local.highest {
+                local.order = Some((order, until));
+            }
+        });
+    }
+
+    /// Anti-entropy: whoever is behind asks, at most once a second.
+    pub(super) fn follow_documents(&mut self, beat: &Beat, now: Mono) {
+        let pause = core::time::Duration::from_secs(1);
+        let due = |asked: Option<(u64, Mono)>, revision: u64| {
+            asked.is_none_or(|(r, at)| r < revision || now.since(at) >= pause)
+        };
+        let (mine, theirs) = (
+            (self.document.revision, self.hash),
+            (beat.revision, beat.hash),
+        );
+        if theirs > mine && due(self.fetch, beat.revision) {
+            self.fetch = Some((beat.revision, now));
+            self.effects.push_back(Effect::FetchDocument {
+                from: beat.from,
+                revision: beat.revision,
+            });
+        }
+        if beat.system_revision > self.system_revision
+            && due(self.fetch_system, beat.system_revision)
+        {
+            self.fetch_system = Some((beat.system_revision, now));
+            self.effects.push_back(Effect::FetchSystem {
+                from: beat.from,
+                revision: beat.system_revision,
+            });
+        }
+    }
+
+    /// This node's name for itself, where it is a member.
+    pub const fn me(&self) -> NodeId {
+        self.me
+    }
+}

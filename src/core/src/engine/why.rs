@@ -1,0 +1,113 @@
+//! Why a service is as it is on this node: small enough to copy, made a sentence only to be shown (F15).
+
+use crate::model::RuleId;
+
+/// A reason. Members and services by their place in the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The agent has just started.
+    JustStarted,
+    /// A5.
+    Listening,
+    /// PROTOCOL 23.
+    Silent,
+    /// This node is its home and nobody else has it.
+    AtHome,
+    /// F2.
+    HomeDown(u8),
+    /// F11.
+    HomeLeaves(u8),
+    /// That node has it.
+    HeldBy(u8),
+    /// L1.
+    Locked(u8),
+    /// F16.
+    Stopped,
+    /// The document gives this node no part in it.
+    NoPart,
+    /// Home is there and will run it.
+    HomeUp,
+    /// It moves on order only.
+    OrderedOnly,
+    /// An admin ordered it.
+    Ordered(u8),
+    /// F9.
+    HomeHealthy,
+    /// F11.
+    Leaving,
+    /// S1.
+    Split(u8),
+    /// F5: by that service.
+    Displaced(u8),
+    /// F3: that service has the room.
+    NoRoom(u8),
+    /// The last holder's waiting time runs.
+    LastHolder,
+    /// Others are asked whether they agree.
+    Asking,
+    /// Another node still hears the holder.
+    OthersHear,
+    /// PROTOCOL, cold start.
+    NeverHeard(u8),
+    /// S1: own link or reference.
+    CutOff,
+    /// S5.
+    NoGate,
+}
+
+impl Why {
+    /// The rule behind it.
+    pub(super) const fn rule(self) -> RuleId {
+        RuleId::of(match self {
+            Self::JustStarted | Self::Listening | Self::Silent => "A5",
+            Self::AtHome | Self::HomeDown(_) | Self::HomeUp | Self::NoPart => "F2",
+            Self::HomeLeaves(_) | Self::Leaving => "F11",
+            Self::HeldBy(_) | Self::LastHolder | Self::NoGate => "S5",
+            Self::Locked(_) => "L1",
+            Self::Stopped => "F16",
+            Self::OrderedOnly | Self::Ordered(_) => "F8",
+            Self::HomeHealthy => "F9",
+            Self::Split(_)
+            | Self::Asking
+            | Self::OthersHear
+            | Self::CutOff
+            | Self::NeverHeard(_) => "S1",
+            Self::Displaced(_) => "F5",
+            Self::NoRoom(_) => "F3",
+        })
+    }
+
+    /// The sentence; `node` and `service` give names to places.
+    pub(super) fn sentence<'a>(
+        self,
+        node: impl Fn(u8) -> &'a str,
+        service: impl Fn(u8) -> &'a str,
+    ) -> String {
+        match self {
+            Self::JustStarted => "the agent has just started".to_owned(),
+            Self::Listening => "this node has started and listens for who holds what".to_owned(),
+            Self::Silent => "this machine has restarted and waits until no former hold of its own can count".to_owned(),
+            Self::AtHome => "this is its home and nobody else runs it".to_owned(),
+            Self::HomeDown(n) => format!("its home {} is not heard", node(n)),
+            Self::HomeLeaves(n) => format!("its home {} is stopping in good order", node(n)),
+            Self::HeldBy(n) => format!("{} has it", node(n)),
+            Self::Locked(n) => format!("it is locked to {}", node(n)),
+            Self::Stopped => "an admin stopped it".to_owned(),
+            Self::NoPart => "this node is not in its list".to_owned(),
+            Self::HomeUp => "its home is there".to_owned(),
+            Self::OrderedOnly => "it moves only on order".to_owned(),
+            Self::Ordered(n) => format!("an admin ordered it to {}", node(n)),
+            Self::HomeHealthy => "its home has been healthy long enough".to_owned(),
+            Self::Leaving => "this node is stopping in good order".to_owned(),
+            Self::Split(n) => format!("{} runs it too", node(n)),
+            Self::Displaced(s) => format!("{} is more important and needs the place", service(s)),
+            Self::NoRoom(s) => format!("the standby has no room: it carries {}", service(s)),
+            Self::LastHolder => "the waiting time since its last holder was heard has not run out".to_owned(),
+            Self::Asking => "the other nodes are being asked".to_owned(),
+            Self::OthersHear => "another node still hears its holder".to_owned(),
+            Self::NeverHeard(n) => format!("its home {} was never heard since this machine started", node(n)),
+            Self::CutOff => "this node hears nobody, and its own link or reference address does not answer: it may be the one cut off".to_owned(),
+            Self::NoGate => "the kernel's gate can't be set here".to_owned(),
+        }
+    }
+}
