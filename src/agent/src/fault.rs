@@ -37,7 +37,10 @@ pub fn refused_by(problems: Vec<Problem>) -> Fault {
 
 /// The disk's failure, of a change that therefore did not come about.
 pub fn disk(what: &str, error: &std::io::Error) -> Fault {
-    fault(Code::Failed, format!("can't {what}: {error}; nothing was changed"))
+    fault(
+        Code::Failed,
+        format!("can't {what}: {error}; nothing was changed"),
+    )
 }
 
 /// Why a text is no document.

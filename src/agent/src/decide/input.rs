@@ -26,6 +26,8 @@ pub enum Input {
         document: Box<ClusterDocument>,
         /// This node was not in that cluster a moment ago.
         fresh: bool,
+        /// What runs here now of each of its services; heeded for those that are new.
+        units: Vec<(ServiceId, UnitsState)>,
     },
     /// This node is no longer in that cluster; the text that says so.
     Left(Box<ClusterDocument>),
@@ -128,6 +130,11 @@ impl Inbox {
     /// The next input, without waiting.
     pub fn take(&self) -> Option<Input> {
         self.inputs.try_recv().ok()
+    }
+
+    /// There is more to take: don't sleep.
+    pub fn rouse(&self) {
+        let _ = self.wake.write(1);
     }
 
     /// Call before taking what is there, so that nothing told later is slept over.

@@ -1,16 +1,20 @@
 //! Whether this node can be what a document wants it to be.
 
+use backstay_core::engine::UnitsState;
 use backstay_core::model::{
     ClusterDocument, Member, Problem, Role, RuleId, Service, SystemRole, UnitMode,
 };
 use backstay_wire::rpc::Facts;
 
+use crate::decide::Errand;
 use crate::store::{Identity, Shelf};
 
 /// The machine, as far as documents concern it. May block.
 pub trait Machine: Send {
     /// What it is.
     fn facts(&mut self) -> Facts;
+    /// What runs here now of a service; waits no longer than a few seconds.
+    fn look(&mut self, errand: &Errand) -> UnitsState;
     /// The units of these services that this node may run: systemd shall not start them by itself at boot. Of
     /// all other units that were kept from it before, it shall again.
     fn keep_from_boot(&mut self, units: &[String]) -> anyhow::Result<()>;
@@ -65,7 +69,10 @@ fn names(document: &ClusterDocument, me: &Identity, shelf: &Shelf, out: &mut Vec
         out.push(problem(
             "C13",
             format!("cluster {}", document.name),
-            format!("this node is in another cluster of that name ({})", other.id),
+            format!(
+                "this node is in another cluster of that name ({})",
+                other.id
+            ),
             "choose another name".into(),
         ));
     }
@@ -111,11 +118,7 @@ fn one_cluster_only(
 }
 
 /// What this machine lacks to be the member that the document says: its subnets and the units.
-pub fn machine_problems(
-    document: &ClusterDocument,
-    me: &Identity,
-    facts: &Facts,
-) -> Vec<Problem> {
+pub fn machine_problems(document: &ClusterDocument, me: &Identity, facts: &Facts) -> Vec<Problem> {
     let mut problems = Vec::new();
     let Some(member) = document.member_by_id(me.id).filter(|_| !document.deleted) else {
         return problems;
@@ -154,10 +157,7 @@ pub fn machine_problems(
 }
 
 /// F12: the units of a service that may be started on that member.
-pub fn units_here<'a>(
-    service: &'a Service,
-    member: &'a Member,
-) -> impl Iterator<Item = &'a str> {
+pub fn units_here<'a>(service: &'a Service, member: &'a Member) -> impl Iterator<Item = &'a str> {
     let listed = service.nodes.contains(&member.name);
     let home = service.home() == Some(&member.name);
     service

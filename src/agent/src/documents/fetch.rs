@@ -124,7 +124,9 @@ mod tests {
             let (_, wants) = fetch.ask(now).unwrap();
             for want in wants {
                 let piece = want.answer(5, short_hash(text), text).unwrap();
-                if !lost() && let Some(text) = fetch.take(&piece, now).unwrap() {
+                if !lost()
+                    && let Some(text) = fetch.take(&piece, now).unwrap()
+                {
                     return (Some(text), now);
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use backstay_core::model::{
     ClusterDocument, ClusterId, ClusterName, NodeId, NodeName, SystemDocument,
@@ -10,7 +11,7 @@ use backstay_wire::rpc::{Code, Done, Facts, Fault, Hello, NEWEST};
 use backstay_wire::sealed::Subject;
 
 use super::checks::{self, Machine, Place};
-use crate::decide::{Input, Outbox, SystemText};
+use crate::decide::{Errand, Input, Outbox, SystemText};
 use crate::fault::{bad_document, disk, fault, refused, refused_by};
 use crate::store::{Folders, Identity, NodeFile, Shelf};
 
@@ -57,15 +58,35 @@ impl Keeper {
     }
 
     /// Everything that is kept, for a decision loop that knows nothing yet.
-    fn tell_all(&self) {
+    fn tell_all(&mut self) {
         self.decide.tell(Input::Enrolled(self.me.clone()));
         self.tell_system();
-        for document in self.shelf.present() {
-            let document = Box::new(document.clone());
-            let fresh = false;
-            self.decide.tell(Input::Adopted { document, fresh });
+        let all: Vec<_> = self.shelf.present().cloned().collect();
+        for document in all {
+            self.tell_adopted(document, false);
         }
         self.tell_staged();
+    }
+
+    /// With what runs here now: an engine speaks only when it knows.
+    fn tell_adopted(&mut self, document: ClusterDocument, fresh: bool) {
+        let Some(me) = &self.me else { return };
+        let here = document.services.iter();
+        let here = here.filter(|service| service.nodes.contains(&me.name));
+        let errands = here.map(|service| Errand {
+            cluster: document.id,
+            service: Arc::new(service.clone()),
+            node: me.name.clone(),
+            at_home: service.home() == Some(&me.name),
+        });
+        let units = errands
+            .map(|errand| (errand.service.id, self.machine.look(&errand)))
+            .collect();
+        self.decide.tell(Input::Adopted {
+            document: Box::new(document),
+            fresh,
+            units,
+        });
     }
 
     /// Who this node is.
@@ -89,7 +110,11 @@ impl Keeper {
             role: checks::role(self.me.as_ref(), &self.shelf),
             clusters: self.shelf.present().map(revision).collect(),
             system_revision: self.shelf.system().map_or(0, |s| s.revision),
-            staged: self.shelf.staged().map(revision).collect::<BTreeMap<_, _>>(),
+            staged: self
+                .shelf
+                .staged()
+                .map(revision)
+                .collect::<BTreeMap<_, _>>(),
             writable: self.writable,
         }
     }
@@ -146,7 +171,10 @@ impl Keeper {
         if let Some(cluster) = clusters.next() {
             return Err(refused(
                 "C8",
-                format!("this node is in cluster {}: remove it from there first", cluster.name),
+                format!(
+                    "this node is in cluster {}: remove it from there first",
+                    cluster.name
+                ),
             ));
         }
         if self.me.is_none() {
@@ -196,9 +224,12 @@ impl Keeper {
     /// A cluster document with its secrets.
     pub fn document(&self, cluster: &ClusterName) -> Result<String, Fault> {
         let present = self.shelf.get(cluster).and_then(|s| s.present.as_ref());
-        present
-            .map(ClusterDocument::to_text)
-            .ok_or_else(|| fault(Code::Unknown, format!("this node is not in a cluster {cluster}")))
+        present.map(ClusterDocument::to_text).ok_or_else(|| {
+            fault(
+                Code::Unknown,
+                format!("this node is not in a cluster {cluster}"),
+            )
+        })
     }
 
     /// Checks a revision against rules and this machine, and keeps it beside the present one.
@@ -206,7 +237,11 @@ impl Keeper {
         let me = self.enrolled()?.clone();
         let document = ClusterDocument::parse(text).map_err(bad_document)?;
         let mut problems = checks::problems(&document, &me, &self.shelf);
-        problems.extend(checks::machine_problems(&document, &me, &self.machine.facts()));
+        problems.extend(checks::machine_problems(
+            &document,
+            &me,
+            &self.machine.facts(),
+        ));
         if !problems.is_empty() {
             return Err(refused_by(problems));
         }
@@ -224,7 +259,10 @@ impl Keeper {
         if present.is_none() && checks::place(&document, &me) == Place::Out {
             return Err(refused(
                 "C3",
-                format!("node {} is neither in cluster {} nor to become so", me.name, document.name),
+                format!(
+                    "node {} is neither in cluster {} nor to become so",
+                    me.name, document.name
+                ),
             ));
         }
         if stored.and_then(|s| s.staged.as_ref()) == Some(&document) {
@@ -276,7 +314,10 @@ impl Keeper {
 
     /// Forgets a staged revision.
     pub fn abandon(&mut self, cluster: ClusterId) -> Result<Done, Fault> {
-        let staged = self.shelf.get_by_id(cluster).and_then(|s| s.staged.as_ref());
+        let staged = self
+            .shelf
+            .get_by_id(cluster)
+            .and_then(|s| s.staged.as_ref());
         let Some(name) = staged.filter(|d| d.id == cluster).map(|d| d.name.clone()) else {
             return Ok(UNCHANGED);
         };
@@ -369,8 +410,7 @@ impl Keeper {
         self.write_guarded(Some(&document))?;
         self.shelf.adopt(document.clone())?;
         self.prepare_boot();
-        let document = Box::new(document);
-        self.decide.tell(Input::Adopted { document, fresh });
+        self.tell_adopted(document, fresh);
         self.tell_staged();
         Ok(())
     }
