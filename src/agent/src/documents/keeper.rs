@@ -167,14 +167,12 @@ impl Keeper {
 
     /// C8: forgets the system; only a node that is in no cluster may.
     pub fn dismiss(&mut self) -> Result<Done, Fault> {
-        let mut clusters = self.shelf.present().chain(self.shelf.staged());
-        if let Some(cluster) = clusters.next() {
+        let name = |d: &ClusterDocument| d.name.clone();
+        let present = self.shelf.present().next().map(name);
+        if let Some(cluster) = present.or_else(|| self.shelf.staged().next().map(name)) {
             return Err(refused(
                 "C8",
-                format!(
-                    "this node is in cluster {}: remove it from there first",
-                    cluster.name
-                ),
+                format!("this node is in cluster {cluster}: remove it from there first"),
             ));
         }
         if self.me.is_none() {
