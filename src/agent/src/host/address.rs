@@ -356,7 +356,7 @@ fn interface_of(link: &LinkMessage) -> Interface {
         match attribute {
             LinkAttribute::IfName(name) => interface.name.clone_from(name),
             LinkAttribute::Address(mac) => {
-                interface.mac = <[u8; 6]>::try_from(mac.as_slice()).ok().map(Mac)
+                interface.mac = <[u8; 6]>::try_from(mac.as_slice()).ok().map(Mac);
             }
             _ => {}
         }
@@ -416,10 +416,10 @@ fn gateways_of(route: &RouteMessage, index: Option<u32>) -> Vec<(u32, IpAddr)> {
                 match attribute {
                     RouteAttribute::Oif(index) => out = Some(*index),
                     RouteAttribute::Gateway(RouteAddress::Inet(v4)) => {
-                        gateway = Some(IpAddr::V4(*v4))
+                        gateway = Some(IpAddr::V4(*v4));
                     }
                     RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => {
-                        gateway = Some(IpAddr::V6(*v6))
+                        gateway = Some(IpAddr::V6(*v6));
                     }
                     _ => {}
                 }

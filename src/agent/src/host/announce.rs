@@ -295,7 +295,7 @@ mod tests {
         let mut listener = Listener::arp("eth0").unwrap();
         listener.watch(&[alias]);
         within(&net.b, move || {
-            Announcer::open("eth0").unwrap().probe(alias).unwrap()
+            Announcer::open("eth0").unwrap().probe(alias).unwrap();
         })
         .join()
         .unwrap();

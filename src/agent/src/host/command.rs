@@ -105,13 +105,12 @@ async fn run_with_grace(
     let group = Group::of(&child);
     let stdout = child.stdout.take().map(Capture::of);
     let stderr = child.stderr.take().map(Capture::of);
-    let end = match tokio::time::timeout(limit, child.wait()).await {
-        Ok(status) => status.map_or(End::Signal(0), end_of),
-        Err(_) => {
-            let killed = group.end(grace).await;
-            let _ = child.wait().await;
-            End::TimedOut { killed }
-        }
+    let end = if let Ok(status) = tokio::time::timeout(limit, child.wait()).await {
+        status.map_or(End::Signal(0), end_of)
+    } else {
+        let killed = group.end(grace).await;
+        let _ = child.wait().await;
+        End::TimedOut { killed }
     };
     group.done();
     let stdout = end_of_capture(stdout).await;
@@ -248,7 +247,7 @@ mod tests {
             .block_on(work)
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[test]
     fn code_output_and_environment_come_through() {

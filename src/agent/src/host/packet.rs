@@ -23,8 +23,10 @@ impl Mac {
 
 impl std::fmt::Display for Mac {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (at, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02x}", if at == 0 { "" } else { ":" })?;
+        }
+        Ok(())
     }
 }
 
@@ -251,25 +253,31 @@ impl Neighbour {
             destination: v6_at(frame, 38)?,
             target,
             frame_mac: mac_at(frame, 6)?,
-            option_mac: option_mac(message.get(24..)?, wanted)?,
+            option_mac: option_mac(message.get(24..)?, wanted).ok()?,
         })
     }
 }
 
-/// Finds the hardware address option; `None` if an option is malformed (RFC 4861 6.1: length zero drops it all).
-fn option_mac(mut options: &[u8], wanted: u8) -> Option<Option<Mac>> {
+/// Finds the hardware address option; `Err` if an option is malformed (RFC 4861 6.1: length zero drops it all).
+fn option_mac(mut options: &[u8], wanted: u8) -> Result<Option<Mac>, Malformed> {
     let mut found = None;
     while let [kind, units, ..] = *options {
-        let option = options
-            .get(..usize::from(units) * 8)
-            .filter(|option| !option.is_empty())?;
+        let (option, rest) = options
+            .split_at_checked(usize::from(units) * 8)
+            .ok_or(Malformed)?;
+        if option.is_empty() {
+            return Err(Malformed);
+        }
         if kind == wanted && units == 1 {
             found = mac_at(option, 2);
         }
-        options = options.get(option.len()..)?;
+        options = rest;
     }
-    Some(found)
+    Ok(found)
 }
+
+/// Options that do not add up.
+struct Malformed;
 
 /// The multicast address on which the owner of `addr` listens (RFC 4291 2.7.1).
 fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
@@ -319,7 +327,7 @@ fn build(
     frame[ETHERNET + IPV6_LEN + 2..ETHERNET + IPV6_LEN + 4].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// ICMPv6's checksum over pseudo-header and message (RFC 4443 2.3).
+/// The checksum of ICMP for IPv6 over pseudo-header and message (RFC 4443 2.3).
 fn checksum(source: Ipv6Addr, to: Ipv6Addr, message: &[u8]) -> u16 {
     let words = |bytes: &[u8]| -> u32 {
         bytes
@@ -440,7 +448,7 @@ impl AsRawFd for PacketSocket {
     }
 }
 
-/// Classic BPF: ICMPv6 solicitations and advertisements only, so that a busy service's packets are not copied.
+/// Classic BPF: solicitations and advertisements only, so that a busy service's packets are not copied.
 const NEIGHBOUR_FILTER: [SockFilter; 7] = {
     const LOAD_BYTE: u16 = 0x30;
     const JUMP_EQUAL: u16 = 0x15;

@@ -8,7 +8,7 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 
-/// A node's side (`a`, 192.0.2.11/24 and 2001:db8::11/64 on `eth0`) and a client's side (`b`, .41).
+/// A node's side (`a`, 192.0.2.11/24 and `2001:db8::11/64` on `eth0`) and a client's side (`b`, .41).
 pub(crate) struct TestNet {
     pub(crate) a: String,
     pub(crate) b: String,

@@ -302,9 +302,8 @@ impl Units {
             };
             return Ok(Stopped::Stopped { by });
         }
-        match asked {
-            Err(error @ UnitError::Refused { .. }) => return Err(error),
-            Ok(()) | Err(_) => {}
+        if let Err(error @ UnitError::Refused { .. }) = asked {
+            return Err(error);
         }
         self.kill(unit, nix::libc::SIGKILL).await?;
         let killed = Instant::now();
@@ -500,7 +499,7 @@ mod tests {
             Duration::from_secs(25)
         );
         assert_eq!(
-            limits.before_kill(Some(Duration::from_secs(900))),
+            limits.before_kill(Some(Duration::from_mins(15))),
             Duration::from_secs(100)
         );
         assert_eq!(

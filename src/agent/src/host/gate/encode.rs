@@ -21,18 +21,18 @@ const NFNL_MSG_BATCH_END: u16 = 0x11;
 const SUBSYS_NFTABLES: u16 = 10;
 
 pub(super) const NEWTABLE: u16 = SUBSYS_NFTABLES << 8;
-pub(super) const GETTABLE: u16 = NEWTABLE | 1;
-pub(super) const DELTABLE: u16 = NEWTABLE | 2;
-pub(super) const NEWCHAIN: u16 = NEWTABLE | 3;
-pub(super) const GETCHAIN: u16 = NEWTABLE | 4;
-pub(super) const NEWRULE: u16 = NEWTABLE | 6;
-pub(super) const GETRULE: u16 = NEWTABLE | 7;
-pub(super) const NEWSET: u16 = NEWTABLE | 9;
-pub(super) const GETSET: u16 = NEWTABLE | 10;
-pub(super) const NEWSETELEM: u16 = NEWTABLE | 12;
-pub(super) const GETSETELEM: u16 = NEWTABLE | 13;
-pub(super) const DELSETELEM: u16 = NEWTABLE | 14;
-pub(super) const NEWGEN: u16 = NEWTABLE | 15;
+pub(super) const GETTABLE: u16 = NEWTABLE + 1;
+pub(super) const DELTABLE: u16 = NEWTABLE + 2;
+pub(super) const NEWCHAIN: u16 = NEWTABLE + 3;
+pub(super) const GETCHAIN: u16 = NEWTABLE + 4;
+pub(super) const NEWRULE: u16 = NEWTABLE + 6;
+pub(super) const GETRULE: u16 = NEWTABLE + 7;
+pub(super) const NEWSET: u16 = NEWTABLE + 9;
+pub(super) const GETSET: u16 = NEWTABLE + 10;
+pub(super) const NEWSETELEM: u16 = NEWTABLE + 12;
+pub(super) const GETSETELEM: u16 = NEWTABLE + 13;
+pub(super) const DELSETELEM: u16 = NEWTABLE + 14;
+pub(super) const NEWGEN: u16 = NEWTABLE + 15;
 
 const NESTED: u16 = 0x8000;
 pub(super) const ATTR_TYPE_MASK: u16 = 0x3fff;
@@ -270,7 +270,7 @@ impl<'a> Iterator for Received<'a> {
 }
 
 /// Walks attributes; stops at the first that does not fit.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Attributes<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Attributes<'a> {
@@ -313,7 +313,7 @@ pub(super) fn elements_of<'a>(message: &Message<'a>) -> impl Iterator<Item = Ele
     let list = message.attributes().find(ELEM_LIST_ELEMENTS).unwrap_or(&[]);
     Attributes(list).filter_map(|(_, element)| {
         let attributes = Attributes(element);
-        let value = Attributes(attributes.find(ELEM_KEY)?).find(DATA_VALUE)?;
+        let value = Attributes(attributes.clone().find(ELEM_KEY)?).find(DATA_VALUE)?;
         let key = match value.len() {
             4 => IpAddr::V4(Ipv4Addr::from(*value.first_chunk::<4>()?)),
             16 => IpAddr::V6(Ipv6Addr::from(*value.first_chunk::<16>()?)),

@@ -171,7 +171,7 @@ impl NativeGate {
                 match message.error() {
                     Some(0) if message.seq == asked => confirmed = true,
                     Some(errno) if errno != 0 && message.seq >= begin => {
-                        refused = refused.or(Some(errno))
+                        refused = refused.or(Some(errno));
                     }
                     _ => {}
                 }

@@ -15,7 +15,7 @@ const ALIAS6: &str = "2001:db8::101";
 /// A guarded address that no test opens.
 const OTHER4: &str = "192.0.2.102";
 const PORT: u16 = 7000;
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn both() -> [IpAddr; 2] {
     [ALIAS4, ALIAS6].map(|text| text.parse().unwrap())
