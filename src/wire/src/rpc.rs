@@ -5,9 +5,16 @@
 //! [`Reply::Done`] or [`Reply::Failed`]. The first call is [`Request::Hello`]. Fields that a reader does not
 //! know are ignored; a method that it does not know fails with [`Code::Unsupported`].
 
+mod clean;
 mod facts;
+mod fault;
+mod line;
+mod read;
 
+pub use clean::{MAX_CLEAN, clean};
 pub use facts::{AddressFact, Facts, InterfaceFact, UnitFact};
+pub use line::{LineError, LineReader, LineSplitter, MAX_NOISE, to_line, write};
+pub use read::{METHODS, Unreadable, negotiate, parse_call, parse_reply};
 
 use std::collections::BTreeMap;
 
@@ -270,8 +277,7 @@ pub struct HistoryEntry {
     pub service: Option<ServiceName>,
     /// When, ms since 1970 UTC by the node's clock.
     pub wall_ms: u64,
-    /// What.
-    #[serde(flatten)]
+    /// What. Not flattened: it has a `service` of its own.
     pub record: Record,
 }
 

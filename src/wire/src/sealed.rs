@@ -64,9 +64,9 @@ pub struct Want {
     pub cluster: ClusterId,
     /// Of which document.
     pub subject: Subject,
-    /// Of which revision.
+    /// Of which revision; without a hash a later one is as good.
     pub revision: u64,
-    /// Of which text of that revision, by [`short_hash`]; none: whichever the holder has.
+    /// Of exactly which text, by [`short_hash`]; none: whichever the holder has.
     pub hash: Option<u64>,
     /// From which byte on: a multiple of [`PIECE`].
     pub offset: u32,
@@ -116,7 +116,10 @@ impl Want {
     pub fn answer(&self, revision: u64, hash: u64, text: &str) -> Option<Piece> {
         let text = text.as_bytes();
         let offset = self.offset as usize;
-        let wanted = self.revision == revision && self.hash.is_none_or(|wanted| wanted == hash);
+        let wanted = match self.hash {
+            Some(wanted) => (self.revision, wanted) == (revision, hash),
+            None => self.revision <= revision,
+        };
         if !wanted || !offset.is_multiple_of(PIECE) || offset >= text.len() {
             return None;
         }

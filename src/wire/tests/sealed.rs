@@ -237,6 +237,30 @@ fn without_a_known_hash_the_first_piece_decides() {
 }
 
 #[test]
+fn without_a_known_hash_a_later_revision_is_as_good() {
+    let text = text_of(1_500);
+    let hash = short_hash(&text);
+    let mut assembly = Assembly::new(CLUSTER, Subject::System, 9, None, ME);
+    let want = assembly.next_want().unwrap();
+    assert_eq!(want.answer(8, hash, &text), None, "an older one is not");
+    let mut older = want.answer(9, hash, &text).unwrap();
+    older.revision = 8;
+    assert_eq!(assembly.take(&older), Err(Misfit::Other));
+    let later = want.answer(11, hash, &text).unwrap();
+    assert_eq!(assembly.take(&later), Ok(None));
+    assert_eq!(assembly.revision(), 11);
+    // From now on it is that text and no other.
+    let want = assembly.next_want().unwrap();
+    assert_eq!((want.revision, want.hash), (11, Some(hash)));
+    let last = want.answer(11, hash, &text).unwrap();
+    let mut another = last.clone();
+    another.revision = 12;
+    assert_eq!(assembly.take(&another), Err(Misfit::Other));
+    assert_eq!(assembly.take(&last), Ok(Some(text)));
+    assert_eq!(assembly.revision(), 11);
+}
+
+#[test]
 fn hostile_pieces_are_refused_and_do_no_harm() {
     let text = text_of(3_000);
     let good = honest(&text, 1);
@@ -302,7 +326,7 @@ fn a_holder_answers_only_what_it_has() {
         ..want(offset)
     };
     assert!(ask(2_048).answer(9, hash, &text).is_some());
-    assert_eq!(ask(2_048).answer(10, hash, &text), None, "another revision");
+    assert_eq!(ask(2_048).answer(10, hash, &text), None, "a later revision");
     assert_eq!(ask(2_048).answer(9, hash + 1, &text), None, "another text");
     for offset in [1, 2_500, 3_072, u32::MAX] {
         assert_eq!(ask(offset).answer(9, hash, &text), None, "{offset}");

@@ -1,3 +1,179 @@
-//! Builds, checks and tests Backstay.
+//! Builds, checks and tests Backstay: `cargo xtask test`, `cargo lab`.
 
-fn main() {}
+mod checks;
+mod packages;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+
+/// Builds, checks and tests Backstay.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything that must hold before a change lands: form, lints, licences, tests, lab.
+    Test {
+        /// Install the Debian packages and tools that are missing.
+        #[arg(long)]
+        yes: bool,
+        /// Only these stages, by name.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+    },
+    /// Build the lab's binaries and bring the lab up, ending in the status.
+    Lab {
+        /// Install the Debian packages that are missing.
+        #[arg(long)]
+        yes: bool,
+        /// Fail a node, show what happened, and fall back.
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Build the lab's binaries.
+    Build,
+    /// Write the life-cycle's diagram into ARCHITECTURE.md.
+    Diagram,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Test { yes, only } => test(yes, &only),
+        Task::Lab { yes, demo } => lab(yes, demo),
+        Task::Build => build(),
+        Task::Diagram => checks::write_diagram(&root()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The stages of `cargo xtask test`, in order: what fails fast comes first.
+fn test(yes: bool, only: &[String]) -> Result<()> {
+    let stages: [(&str, fn(bool) -> Result<()>); 6] = [
+        ("packages", packages::provide),
+        ("fmt", |_| cargo(&["fmt", "--all", "--check"])),
+        ("clippy", |_| {
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ])
+        }),
+        ("deny", checks::deny),
+        ("unit", |_| {
+            cargo(&[
+                "test",
+                "--workspace",
+                "--locked",
+                "--exclude",
+                "backstay-tests",
+            ])
+        }),
+        ("lab", |_| {
+            build()?;
+            cargo(&[
+                "test",
+                "--locked",
+                "-p",
+                "backstay-tests",
+                "--",
+                "--test-threads=1",
+            ])
+        }),
+    ];
+    if let Some(unknown) = only
+        .iter()
+        .find(|o| stages.iter().all(|(name, _)| name != o))
+    {
+        let names: Vec<_> = stages.iter().map(|(name, _)| *name).collect();
+        bail!(
+            "there is no stage `{unknown}`; the stages are {}",
+            names.join(", ")
+        );
+    }
+    for (name, run) in stages {
+        if !only.is_empty() && !only.iter().any(|o| o == name) {
+            continue;
+        }
+        println!("== {name}");
+        let start = Instant::now();
+        run(yes).with_context(|| format!("stage {name}"))?;
+        println!("== {name}: done in {} s", start.elapsed().as_secs());
+    }
+    Ok(())
+}
+
+fn lab(yes: bool, demo: bool) -> Result<()> {
+    packages::provide(yes)?;
+    build()?;
+    let mut command = Command::new(root().join("target/lab/backstay"));
+    command.args(["lab", "up"]);
+    if yes {
+        command.arg("--yes");
+    }
+    if demo {
+        command.arg("--demo");
+    }
+    run(command)
+}
+
+/// One profile for the binaries that the lab uses.
+fn build() -> Result<()> {
+    cargo(&[
+        "build",
+        "--locked",
+        "--profile",
+        "lab",
+        "-p",
+        "backstay",
+        "-p",
+        "backstay-agent",
+        "-p",
+        "backstay-lab",
+    ])
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments);
+    // The machine's own OpenSSL, where its headers are: building one takes minutes.
+    if Path::new("/usr/include/openssl/ssl.h").exists() {
+        command.env("OPENSSL_NO_VENDOR", "1");
+    }
+    run(command)
+}
+
+fn run(mut command: Command) -> Result<()> {
+    let shown = format!("{command:?}").replace('"', "");
+    let status = command
+        .current_dir(root())
+        .status()
+        .with_context(|| format!("can't run {shown}"))?;
+    if !status.success() {
+        bail!("{shown}: {status}");
+    }
+    Ok(())
+}
+
+/// The top of the checkout.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}

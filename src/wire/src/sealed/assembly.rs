@@ -6,7 +6,7 @@ use backstay_core::model::{ClusterId, MAX_DOCUMENT, NodeId};
 
 use super::{PIECE, Piece, Subject, Want, short_hash};
 
-/// Collects the pieces of one revision of one document, in any order and from any member. It holds
+/// Collects the pieces of one text of one document, in any order and from any member. It holds
 /// [`MAX_DOCUMENT`] bytes at most, knows no time and sends nothing: the caller sends what [`wants`] says, says
 /// it again when nothing comes, and gives up and makes a new one when nothing has come for long.
 ///
@@ -25,13 +25,14 @@ enum Parts {
     /// No piece has come: not even the size is known.
     None,
     Some {
+        revision: u64,
         hash: u64,
         text: Vec<u8>,
         have: Vec<bool>,
         missing: usize,
     },
     /// The text was handed out.
-    Done,
+    Done { revision: u64 },
 }
 
 /// Why a piece was not taken.
@@ -71,8 +72,8 @@ impl fmt::Debug for Assembly {
 }
 
 impl Assembly {
-    /// For one revision. `hash`: the text's [`short_hash`], as beats say it; none: it is not known, and the
-    /// first piece decides. `from`: this node.
+    /// For one text. `hash`: its [`short_hash`], as beats say it; none: any text of this or a later revision
+    /// will do, and the first piece decides. `from`: this node.
     pub fn new(
         cluster: ClusterId,
         subject: Subject,
@@ -95,9 +96,12 @@ impl Assembly {
         self.subject
     }
 
-    /// Of which revision.
+    /// Of which revision: the one that was asked for until the first piece has come.
     pub fn revision(&self) -> u64 {
-        self.revision
+        match &self.parts {
+            Parts::Some { revision, .. } | Parts::Done { revision } => *revision,
+            Parts::None => self.revision,
+        }
     }
 
     /// What to ask for next; none: everything is there.
@@ -113,14 +117,14 @@ impl Assembly {
             Parts::Some {
                 hash, text, have, ..
             } => (Some(*hash), text.len(), Some(have)),
-            Parts::Done => (self.asked, 0, None),
+            Parts::Done { .. } => (self.asked, 0, None),
         };
         (0..size.div_ceil(PIECE))
             .filter(move |&i| have.is_none_or(|have| !have[i]))
             .map(move |i| Want {
                 cluster: self.cluster,
                 subject: self.subject,
-                revision: self.revision,
+                revision: self.revision(),
                 hash,
                 offset: (i * PIECE) as u32,
                 from: self.from,
@@ -130,17 +134,18 @@ impl Assembly {
     /// Takes a piece; the last one yields the text, whose hash is right by then (whether it is a document is
     /// not yet known). A piece that is there already, or comes after the end, changes nothing.
     pub fn take(&mut self, piece: &Piece) -> Result<Option<String>, Misfit> {
-        let mine = (self.cluster, self.subject, self.revision);
-        if (piece.cluster, piece.subject, piece.revision) != mine {
+        if (piece.cluster, piece.subject) != (self.cluster, self.subject) {
             return Err(Misfit::Other);
         }
-        if matches!(self.parts, Parts::Done) {
-            return Ok(None);
+        if let Parts::Done { revision } = self.parts {
+            let late = piece.revision == revision;
+            return if late { Ok(None) } else { Err(Misfit::Other) };
         }
         let at = self.place(piece)?;
         if let Parts::None = self.parts {
             let total = piece.total as usize;
             self.parts = Parts::Some {
+                revision: piece.revision,
                 hash: piece.hash,
                 text: vec![0; total],
                 have: vec![false; total.div_ceil(PIECE)],
@@ -148,6 +153,7 @@ impl Assembly {
             };
         }
         let Parts::Some {
+            revision,
             hash,
             text,
             have,
@@ -168,10 +174,10 @@ impl Assembly {
         if *missing > 0 {
             return Ok(None);
         }
-        let (hash, text) = (*hash, core::mem::take(text));
+        let (revision, hash, text) = (*revision, *hash, core::mem::take(text));
         match String::from_utf8(text) {
             Ok(text) if short_hash(&text) == hash => {
-                self.parts = Parts::Done;
+                self.parts = Parts::Done { revision };
                 Ok(Some(text))
             }
             _ => {
@@ -188,11 +194,20 @@ impl Assembly {
         if total == 0 || total > MAX_DOCUMENT {
             return Err(Misfit::Size(piece.total));
         }
-        let (hash, size) = match &self.parts {
-            Parts::Some { hash, text, .. } => (Some(*hash), text.len()),
-            Parts::None | Parts::Done => (self.asked, total),
+        let said = (piece.revision, piece.hash);
+        let (mine, size) = match &self.parts {
+            Parts::Some {
+                revision,
+                hash,
+                text,
+                ..
+            } => (said == (*revision, *hash), text.len()),
+            Parts::None | Parts::Done { .. } => match self.asked {
+                Some(hash) => (said == (self.revision, hash), total),
+                None => (piece.revision >= self.revision, total),
+            },
         };
-        if hash.is_some_and(|hash| hash != piece.hash) {
+        if !mine {
             return Err(Misfit::Other);
         }
         if size != total {

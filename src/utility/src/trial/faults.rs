@@ -1,0 +1,300 @@
+//! Named faults, each one run with its figures. A run that shows what must never be fails.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use backstay_core::engine::{NodeState, ServiceState};
+use backstay_lab::bench::{self, RunOutcome, Series, Summary};
+use backstay_lab::probe::{Probe, ProbeOptions, ProbeReport};
+use backstay_lab::Freeze;
+
+use super::ground::{CLUSTER, Ground, at_home, runs_on};
+
+/// The service and nodes that are tried.
+const SERVICE: &str = "web1";
+const HOME: &str = "n1";
+const STANDBY: &str = "sb1";
+
+type Figures = BTreeMap<String, f64>;
+type Trial = fn(&Ground) -> Result<(ProbeReport, Figures)>;
+
+/// A fault by name, the profile it is tried in, and how.
+const TRIALS: &[(&str, &str, Trial)] = &[
+    ("power", "lan", power),
+    ("power-fast", "fast", power),
+    ("poweroff", "lan", poweroff),
+    ("move", "lan", move_there),
+    ("fallback", "lan", move_back),
+    ("agent-restart", "lan", agent_restart),
+    ("agent-gone", "lan", agent_gone),
+    ("agent-freeze", "lan", agent_freeze),
+    ("split", "lan", split),
+    ("cut-one", "lan", cut_one),
+];
+
+/// The names of the faults.
+pub const NAMES: [&str; TRIALS.len()] = {
+    let mut names = [""; TRIALS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = TRIALS[at].0;
+        at += 1;
+    }
+    names
+};
+
+/// Repeats a fault until there are `runs` runs in the results file.
+pub fn bench(name: &str, runs: u32, resume: bool, results: PathBuf, say: &mut dyn FnMut(&str)) -> Result<Summary> {
+    let Some((name, profile, trial)) = TRIALS.iter().find(|(n, ..)| *n == name) else {
+        bail!("there is no fault `{name}`; there are {}", NAMES.join(", "));
+    };
+    let ground = Ground::open()?;
+    ground.backstay(&["cluster", "set", CLUSTER, "--profile", profile, "--yes"])?;
+    let series = Series {
+        name: (*name).to_owned(),
+        runs,
+        resume,
+        results,
+        commit: bench::commit(),
+    };
+    let mut line = |run: &bench::RunLine| {
+        let figures: Vec<_> = run.figures.iter().map(|(n, v)| format!("{n} {v:.2}")).collect();
+        say(&format!("{name} run {}: {}", run.run, figures.join(", ")));
+    };
+    let summary = bench::bench(&series, &mut line, |_| {
+        ground.settle()?;
+        let (report, mut figures) = trial(&ground)?;
+        if report.held_up {
+            return Ok(RunOutcome::Disturbed(format!("the prober was held up for {:.1} ms", report.longest_hold_ms)));
+        }
+        figures.insert("gap_ms".to_owned(), report.gap_ms);
+        figures.insert("dual_ms".to_owned(), report.dual_ms);
+        Ok(RunOutcome::Figures(figures))
+    });
+    let back = ground.settle().and_then(|()| ground.backstay(&["cluster", "set", CLUSTER, "--profile", "lan", "--yes"]));
+    let summary = summary?;
+    back?;
+    Ok(summary)
+}
+
+/// Probes the service's alias while `during` happens and for a while before and after.
+fn probed(ground: &Ground, during: impl FnOnce() -> Result<()>) -> Result<ProbeReport> {
+    let probe = Probe::start(&ground.lab, ground.alias(SERVICE)?, &ProbeOptions::default())?;
+    std::thread::sleep(Duration::from_millis(700));
+    let done = during();
+    std::thread::sleep(Duration::from_millis(700));
+    let report = probe.finish()?;
+    done?;
+    Ok(report)
+}
+
+/// W of the profile in force, in ms.
+fn wait_ms(ground: &Ground) -> Result<f64> {
+    let text = ground.backstay(&["cluster", "show", CLUSTER, "--output", "json"])?;
+    let fast = text.contains("\"profile\": \"fast\"") || text.contains("\"profile\":\"fast\"");
+    Ok(if fast { 300.0 } else { 3_000.0 })
+}
+
+fn standby_has_it(ground: &Ground) -> Result<()> {
+    ground.wait("the standby runs it", |v| runs_on(v, SERVICE, STANDBY)).map(drop)
+}
+
+fn never_two(report: &ProbeReport) -> Result<()> {
+    ensure!(
+        report.dual_ms == 0.0,
+        "two hosts answered for {} ms: {:?}",
+        report.dual_ms,
+        report.dual
+    );
+    Ok(())
+}
+
+/// The node's power fails (F2); it comes back with its state and stays away from the service until ordered
+/// (F7), then the service goes home (F8).
+fn power(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    let (node, before) = ground.count(SERVICE)?;
+    ensure!(node == HOME, "{SERVICE} was answered by {node}");
+    let mut after_ns = 0;
+    let report = probed(ground, || {
+        after_ns = ground.lab.kill(HOME)?.before_ns;
+        standby_has_it(ground)
+    })?;
+    never_two(&report)?;
+    let start = ground.own_time(STANDBY, SERVICE, "start", after_ns)?;
+    let wait = wait_ms(ground)?;
+    ground.lab.revive(HOME)?;
+    ground.wait("home is up again and the service stays where it is", |v| {
+        let up = v.nodes.iter().any(|n| n.name.as_str() == HOME && n.state == NodeState::Up && n.notes.is_empty());
+        up && runs_on(v, SERVICE, STANDBY)
+    })?;
+    ground.settle()?;
+    let (node, after) = ground.count(SERVICE)?;
+    ensure!(node == HOME && after > before, "{node} answers with counter {after}, before it was {before} on {HOME}");
+    Ok((report.clone(), Figures::from([
+        ("own_start_ms".to_owned(), start),
+        ("beyond_ms".to_owned(), report.gap_ms - wait - start),
+    ])))
+}
+
+/// The figures of a move: the gap beyond the service's own stop and start.
+fn moved(ground: &Ground, report: ProbeReport, from: &str, to: &str) -> Result<(ProbeReport, Figures)> {
+    never_two(&report)?;
+    let began = report.began_monotonic_ns;
+    let stop = ground.own_time(from, SERVICE, "stop", began)?;
+    let start = ground.own_time(to, SERVICE, "start", began)?;
+    let beyond = report.gap_ms - stop - start;
+    Ok((report, Figures::from([
+        ("own_stop_ms".to_owned(), stop),
+        ("own_start_ms".to_owned(), start),
+        ("beyond_ms".to_owned(), beyond),
+    ])))
+}
+
+/// The node is shut down in good order (F11).
+fn poweroff(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    let report = probed(ground, || {
+        ground.run_in(HOME, "systemctl", &["--no-block", "poweroff"])?;
+        standby_has_it(ground)?;
+        ground.lab.wait_off(HOME, super::ground::LIMIT)
+    })?;
+    let began = report.began_monotonic_ns;
+    ground.lab.revive(HOME)?;
+    ground.lab.wait_ready(HOME, super::ground::LIMIT)?;
+    let figures = moved(ground, report, HOME, STANDBY)?;
+    ensure!(began > 0, "the prober names no beginning");
+    Ok(figures)
+}
+
+/// An admin moves it to the standby (F8).
+fn move_there(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    let report = probed(ground, || {
+        ground.backstay(&["service", "move", SERVICE, "--to", "standby", "--yes"]).map(drop)
+    })?;
+    moved(ground, report, HOME, STANDBY)
+}
+
+/// An admin moves it home (F8).
+fn move_back(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    ground.backstay(&["service", "move", SERVICE, "--to", "standby", "--yes"])?;
+    let report = probed(ground, || {
+        ground.backstay(&["service", "move", SERVICE, "--to", "home", "--yes"]).map(drop)
+    })?;
+    moved(ground, report, STANDBY, HOME)
+}
+
+/// The agent is killed and systemd restarts it: nothing moves, nothing is lost (S5, A5).
+fn agent_restart(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    let pid = |ground: &Ground| ground.run_in(HOME, "systemctl", &["show", "-P", "MainPID", "backstay-agent"]);
+    let before = pid(ground)?;
+    let term = term(ground)?;
+    let report = probed(ground, || {
+        ground.run_in(HOME, "kill", &["-9", before.trim()])?;
+        ground.wait("the agent is back", |v| {
+            let again = pid(ground).is_ok_and(|p| p != before && p.trim() != "0");
+            let up = v.nodes.iter().any(|n| n.name.as_str() == HOME && n.state == NodeState::Up && n.notes.is_empty());
+            again && up && v.services.iter().all(at_home)
+        })?;
+        std::thread::sleep(Duration::from_secs(4)); // longer than W: nothing may follow
+        Ok(())
+    })?;
+    never_two(&report)?;
+    ensure!(self::term(ground)? == term, "the term grew: it moved");
+    ensure!(report.gap_ms <= 10.0, "a gap of {:.1} ms", report.gap_ms);
+    Ok((report, Figures::new()))
+}
+
+fn term(ground: &Ground) -> Result<u64> {
+    let view = ground.status()?;
+    let service = view.services.iter().find(|s| s.name.as_str() == SERVICE);
+    Ok(service.context("the service is not shown")?.term)
+}
+
+/// The agent is killed and kept from coming back: the kernel closes the alias, the standby takes over.
+fn agent_gone(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    let report = probed(ground, || {
+        ground.run_in(HOME, "systemctl", &["mask", "--runtime", "--quiet", "backstay-agent"])?;
+        ground.run_in(HOME, "systemctl", &["kill", "--signal=KILL", "backstay-agent"])?;
+        standby_has_it(ground)
+    });
+    let back = ground
+        .run_in(HOME, "systemctl", &["unmask", "--runtime", "--quiet", "backstay-agent"])
+        .and_then(|_| ground.run_in(HOME, "systemctl", &["start", "backstay-agent"]));
+    let report = report?;
+    back?;
+    never_two(&report)?;
+    let closed = closed_after(&report)?;
+    stays_away(ground)?;
+    Ok((report, Figures::from([("closed_for_ms".to_owned(), closed)])))
+}
+
+/// The agent is frozen for 5 s and goes on: it does not take the service back under manual fallback.
+fn agent_freeze(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    let report = probed(ground, || {
+        ground.lab.freeze(HOME, Freeze::Agent, Some(Duration::from_secs(5)))?;
+        standby_has_it(ground)?;
+        stays_away(ground)
+    })?;
+    never_two(&report)?;
+    let closed = closed_after(&report)?;
+    Ok((report, Figures::from([("closed_for_ms".to_owned(), closed)])))
+}
+
+/// How long nobody answered between home and standby: the kernel must have closed home's alias before.
+fn closed_after(report: &ProbeReport) -> Result<f64> {
+    let gap = report.gaps.iter().find(|g| {
+        g.before.as_deref() == Some(HOME) && g.after.as_deref() == Some(STANDBY)
+    });
+    Ok(gap.with_context(|| format!("no gap between {HOME} and {STANDBY}: {:?}", report.answered_by))?.ms)
+}
+
+/// Home is up again, and the service stays on the standby (F7).
+fn stays_away(ground: &Ground) -> Result<()> {
+    ground.wait("home is up again", |v| {
+        v.nodes.iter().any(|n| n.name.as_str() == HOME && n.state == NodeState::Up && n.notes.is_empty())
+    })?;
+    std::thread::sleep(Duration::from_secs(1));
+    ground.wait("the service stays on the standby", |v| runs_on(v, SERVICE, STANDBY)).map(drop)
+}
+
+/// S1: home is cut off from all nodes, not from the client. Both run, the status says so; healed, home stops
+/// and the standby speaks last.
+fn split(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    let mut heal_took = Duration::ZERO;
+    let report = probed(ground, || {
+        ground.lab.isolate(HOME)?;
+        ground.wait("the status says split", |v| {
+            let split = v.services.iter().any(|s| s.name.as_str() == SERVICE && s.state == ServiceState::Split);
+            split && v.alarms.iter().any(|a| a.id == "split" && a.active)
+        })?;
+        ground.lab.heal()?;
+        let healed = std::time::Instant::now();
+        ground.wait("home has stopped", |v| runs_on(v, SERVICE, STANDBY))?;
+        heal_took = healed.elapsed();
+        std::thread::sleep(Duration::from_secs(2)); // the announcement 1 s after the conflict
+        Ok(())
+    })?;
+    ensure!(heal_took < Duration::from_secs(2), "home stopped {heal_took:?} after the network was healed");
+    ensure!(
+        report.last_announcer.as_deref() == Some(STANDBY),
+        "the last to announce was {:?}",
+        report.last_announcer
+    );
+    Ok((report, Figures::from([("healed_ms".to_owned(), heal_took.as_secs_f64() * 1_000.0)])))
+}
+
+/// S1: only home and standby are cut from each other: nothing moves.
+fn cut_one(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    let term = term(ground)?;
+    let report = probed(ground, || {
+        ground.lab.cut(HOME, STANDBY, false)?;
+        std::thread::sleep(Duration::from_secs(8)); // longer than twice W
+        Ok(())
+    })?;
+    ground.lab.heal()?;
+    never_two(&report)?;
+    ensure!(self::term(ground)? == term, "the term grew: it moved");
+    ensure!(report.gap_ms <= 10.0, "a gap of {:.1} ms", report.gap_ms);
+    Ok((report, Figures::new()))
+}

@@ -1,0 +1,175 @@
+//! The lab with its cluster, and how to bring it to a known state.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use backstay_core::engine::{ClusterView, NodeState, ServiceState, ServiceView};
+use backstay_lab::serve::{HTTP_PORT, TimeLine};
+use backstay_lab::{HostState, Kind, Lab, demo_services};
+
+/// The lab's cluster.
+pub const CLUSTER: &str = "lab";
+/// How long anything may take before a trial gives up.
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The lab, and this program to drive it with.
+pub struct Ground {
+    /// The hosts.
+    pub lab: Lab,
+    program: PathBuf,
+}
+
+impl Ground {
+    /// The lab that is up.
+    pub fn open() -> Result<Self> {
+        Ok(Self { lab: Lab::open()?, program: std::env::current_exe()? })
+    }
+
+    /// Runs this program with these arguments, as an admin would; answers what it printed.
+    pub fn backstay(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("can't run backstay {}", arguments.join(" ")))?;
+        ensure!(
+            output.status.success(),
+            "backstay {}: {}: {}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The cluster as `backstay status` tells it.
+    pub fn status(&self) -> Result<ClusterView> {
+        let text = self.backstay(&["status", CLUSTER, "--output", "json"])?;
+        let json: serde_json::Value = serde_json::from_str(&text)?;
+        let cluster = json["clusters"].get(0).context("status names no cluster")?;
+        Ok(serde_json::from_value(cluster.clone())?)
+    }
+
+    /// Looks until `is` holds.
+    pub fn wait(&self, what: &str, mut is: impl FnMut(&ClusterView) -> bool) -> Result<ClusterView> {
+        let until = Instant::now() + LIMIT;
+        let mut last = String::new();
+        loop {
+            match self.status() {
+                Ok(view) if is(&view) => return Ok(view),
+                Ok(view) => {
+                    let places = view.services.iter().map(|s| format!("{} {:?} on {:?} ({})", s.name, s.state, s.running_on, s.reason));
+                    let nodes = view.nodes.iter().map(|n| format!("{} {:?} {:?}", n.name, n.state, n.notes));
+                    last = nodes.chain(places).collect::<Vec<_>>().join("; ");
+                }
+                Err(error) => last = format!("{error:#}"),
+            }
+            if Instant::now() >= until {
+                bail!("after {} s still not: {what}; last seen: {last}", LIMIT.as_secs());
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Everything on, nothing cut, every service at home.
+    pub fn settle(&self) -> Result<()> {
+        self.lab.heal()?;
+        for host in self.lab.status()?.hosts {
+            match host.state {
+                HostState::Off => {
+                    self.lab.revive(&host.name)?;
+                    self.lab.wait_ready(&host.name, LIMIT)?;
+                }
+                HostState::Frozen => {
+                    self.lab.thaw(&host.name)?;
+                }
+                _ => {}
+            }
+        }
+        let view = self.wait("every node up", |v| {
+            v.nodes.iter().all(|n| n.state == NodeState::Up && n.notes.is_empty())
+                && v.services.iter().all(|s| at_rest(s))
+        })?;
+        for service in view.services.iter().filter(|s| s.running_on != [s.home.clone()]) {
+            self.backstay(&["service", "move", service.name.as_str(), "--to", "home", "--yes"])?;
+        }
+        self.wait("every service at home", |v| v.services.iter().all(at_home))?;
+        Ok(())
+    }
+
+    /// The alias of a demonstration service.
+    pub fn alias(&self, service: &str) -> Result<IpAddr> {
+        let found = demo_services().into_iter().find(|s| s.name == service);
+        let found = found.with_context(|| format!("no demonstration service {service}"))?;
+        found.addresses.first().copied().context("it has no address")
+    }
+
+    /// How long the service's last start or stop on a host took by its own report, in ms, if it was done
+    /// after `after_ns` of `CLOCK_MONOTONIC`.
+    pub fn own_time(&self, host: &str, service: &str, event: &str, after_ns: u64) -> Result<f64> {
+        let output = self.lab.host_command(host, "cat")?.arg(format!("/var/lib/{service}/times.jsonl")).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines = text.lines().filter_map(|l| serde_json::from_str::<TimeLine>(l).ok());
+        let line = lines.filter(|l| l.event == event && l.monotonic_ns >= after_ns).last();
+        Ok(line.with_context(|| format!("{service} reports no {event} on {host}"))?.took_ms)
+    }
+
+    /// Adds one to the service's counter by its alias; answers node and counter.
+    pub fn count(&self, service: &str) -> Result<(String, u64)> {
+        let address = SocketAddr::new(self.alias(service)?, HTTP_PORT);
+        let mut stream = self.lab.connect(address, Duration::from_secs(5))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let body = text.split("\r\n\r\n").nth(1).context("no answer")?;
+        let json: serde_json::Value = serde_json::from_str(body)?;
+        let node = json["node"].as_str().context("no node")?.to_owned();
+        Ok((node, json["counter"].as_u64().context("no counter")?))
+    }
+
+    /// Runs a command in a host; answers what it printed.
+    pub fn run_in(&self, host: &str, program: &str, arguments: &[&str]) -> Result<String> {
+        let output = self.lab.host_command(host, program)?.args(arguments).stdin(Stdio::null()).output()?;
+        ensure!(
+            output.status.success(),
+            "{program} {} in {host}: {}: {}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The machines that agents run on.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.lab.hosts().iter().filter(|h| h.kind != Kind::Extra).map(|h| h.name.as_str())
+    }
+
+    /// The folder of programs that this one is in.
+    pub fn programs(&self) -> &Path {
+        self.program.parent().unwrap_or(Path::new("."))
+    }
+}
+
+/// One node runs it, and nothing moves.
+pub(super) fn at_rest(service: &ServiceView) -> bool {
+    service.state == ServiceState::Running && service.running_on.len() == 1
+}
+
+/// It runs at home.
+pub(super) fn at_home(service: &ServiceView) -> bool {
+    at_rest(service) && service.running_on[0] == service.home
+}
+
+/// That service runs on that node, and nothing of it moves.
+pub(super) fn runs_on(view: &ClusterView, service: &str, node: &str) -> bool {
+    let found = view.services.iter().find(|s| s.name.as_str() == service);
+    found.is_some_and(|s| at_rest(s) && s.running_on[0].as_str() == node)
+}
