@@ -25,7 +25,7 @@ use crate::store::{Identity, RunFolder};
 /// The loop turns at least this often: the watchdog hears of it.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 /// How long a hand-over may take (F11); a service whose stop takes longer is left to systemd.
-const HAND_OVER: Duration = Duration::from_secs(85);
+const HAND_OVER: Duration = Duration::from_mins(8);
 /// Effects that one input may have; more is a defect that must not stop the loop.
 const MOST_EFFECTS: usize = 4096;
 

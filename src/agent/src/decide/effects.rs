@@ -37,7 +37,7 @@ impl Decider {
             Effect::AddAddresses(service) => {
                 for alias in cluster.aliases(*service) {
                     self.hands
-                        .add_address(alias, false)
+                        .add_address(alias)
                         .with_context(|| format!("can't add {alias}"))?;
                 }
                 Ok(())
@@ -252,15 +252,12 @@ fn entry(cluster: &Cluster, record: &Record) -> HistoryEntry {
             tracing::info!(cluster = %document.name, rule = %record.rule, "{}", record.sentence)
         }
     }
-    let mut record = record.clone();
-    // The entry's own `service` is the name; both under one key would be no JSON that can be read back.
-    record.service = None;
     HistoryEntry {
         id: 0,
         node: cluster.me.clone(),
         cluster: document.name.clone(),
         service,
         wall_ms: wall_ms(),
-        record,
+        record: record.clone(),
     }
 }

@@ -9,7 +9,7 @@ use backstay_core::time::Mono;
 use ipnet::IpNet;
 
 /// The hands that lie on the failover path: synchronous, microseconds, no process spawned.
-pub trait Hands {
+pub trait Hands: Send {
     /// The boot clock.
     fn now(&self) -> Mono;
 
@@ -26,9 +26,8 @@ pub trait Hands {
     /// Checks the gate's skeleton and restores it; whether it had to be.
     fn mend_gate(&mut self) -> Result<bool>;
 
-    /// Puts an address on the interface of its subnet; already there is well. `base`: it stays with the
-    /// machine and may be used for its own traffic.
-    fn add_address(&mut self, address: IpNet, base: bool) -> Result<()>;
+    /// Puts an address on the interface of its subnet; already there is well.
+    fn add_address(&mut self, address: IpNet) -> Result<()>;
     /// Takes an address off; not there is well.
     fn remove_address(&mut self, address: IpNet) -> Result<()>;
     /// All addresses of this machine.

@@ -13,7 +13,7 @@ use super::cluster::{Cluster, Fetches, Paper, aliases_of};
 use super::decider::{Beside, Decider};
 use super::input::{Input, SystemText};
 use super::jobs::Job;
-use crate::fault::{fault, refused_by};
+use crate::fault::fault;
 
 /// Inputs that are taken before timers are looked at again.
 const AT_ONCE: usize = 256;
@@ -282,6 +282,6 @@ impl Decider {
         let id = document.id;
         self.drive(id, |engine, now| engine.handle_order(order, now))
             .unwrap_or(Ok(()))
-            .map_err(|problem| refused_by(vec![problem]))
+            .map_err(|problem| Fault::refused_for(vec![problem]))
     }
 }

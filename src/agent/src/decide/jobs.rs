@@ -87,7 +87,7 @@ pub enum Job {
 }
 
 /// Takes jobs; never waits.
-pub trait Jobs {
+pub trait Jobs: Send {
     /// Have it done.
     fn post(&self, job: Job);
 }

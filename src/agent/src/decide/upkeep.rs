@@ -81,7 +81,7 @@ impl Decider {
             .collect();
         for base in missing {
             let now = self.hands.now();
-            match self.hands.add_address(base, true) {
+            match self.hands.add_address(base) {
                 Ok(()) => tracing::info!("base address {base} was missing; put on"),
                 Err(error) if may_say(&mut self.failed_said, "base", now) => {
                     tracing::error!(

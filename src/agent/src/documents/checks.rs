@@ -131,7 +131,7 @@ pub fn machine_problems(document: &ClusterDocument, me: &Identity, facts: &Facts
         .collect();
     for base in &member.bases {
         // C11: the base may be new; then the address that becomes the alias shows the interface.
-        let on_subnet = |a: &ipnet::IpNet| a.addr() == base.addr() || base.contains(&a.addr());
+        let on_subnet = |a: &ipnet::IpNet| a.contains(&base.addr()) || base.contains(&a.addr());
         if !present.iter().any(on_subnet) {
             problems.push(problem(
                 "C5",

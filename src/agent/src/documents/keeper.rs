@@ -12,7 +12,7 @@ use backstay_wire::sealed::Subject;
 
 use super::checks::{self, Machine, Place};
 use crate::decide::{Errand, Input, Outbox, SystemText};
-use crate::fault::{bad_document, disk, fault, refused, refused_by};
+use crate::fault::{bad_document, disk, fault, refused};
 use crate::store::{Folders, Identity, NodeFile, Shelf};
 
 const CHANGED: Done = Done { changed: true };
@@ -119,22 +119,20 @@ impl Keeper {
         }
     }
 
-    /// Finds out by writing whether the state folder can be written; the change of it, if it changed.
-    pub fn try_disk(&mut self) -> Option<bool> {
+    /// Finds out by writing whether the state folder can be written; a change is said.
+    pub fn try_disk(&mut self) -> bool {
         let result = Shelf::try_write(&self.folders.state);
         let writable = result.is_ok();
-        if writable == self.writable {
-            return None;
+        let folder = self.folders.state.display();
+        match result {
+            Ok(()) if !self.writable => tracing::info!("{folder} can be written again"),
+            Err(error) if self.writable => tracing::error!(
+                "{folder} can't be written: {error}; services go on, changes are refused until it can"
+            ),
+            _ => {}
         }
         self.writable = writable;
-        match result {
-            Ok(()) => tracing::info!("{} can be written again", self.folders.state.display()),
-            Err(error) => tracing::error!(
-                "{} can't be written: {error}; services go on, changes are refused until it can",
-                self.folders.state.display()
-            ),
-        }
-        Some(writable)
+        writable
     }
 
     /// Makes this machine a node of a system.
@@ -241,7 +239,7 @@ impl Keeper {
             &self.machine.facts(),
         ));
         if !problems.is_empty() {
-            return Err(refused_by(problems));
+            return Err(Fault::refused_for(problems));
         }
         let stored = self.shelf.get(&document.name);
         let present = stored.and_then(|s| s.present.as_ref());
