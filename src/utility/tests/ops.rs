@@ -399,7 +399,7 @@ fn a_goal_is_watched_until_it_is_reached() {
 fn every_other_end_says_that_the_change_took_effect() {
     let world = world();
     world.with("n1", |a| {
-        a.watch = vec![view(ServiceState::Running, &["n1"], 3)]
+        a.watch = vec![view(ServiceState::Running, &["n1"], 3)];
     });
     let (late, _) = watched(&world, Duration::from_millis(300), &Cancel::default());
     let cancel = Cancel::default();

@@ -81,7 +81,8 @@ fn cluster() -> ClusterView {
         ServiceState::Running,
         "192.0.2.101/24",
     );
-    web1.reason = "F2: n1 is down, sb1 took over\u{1b}[2J".to_owned();
+    web1.reason
+        .push_str("F2: n1 is down, sb1 took over\u{1b}[2J");
     let mut web2 = service(
         "web2",
         "n2",
