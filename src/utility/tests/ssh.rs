@@ -333,7 +333,7 @@ fn a_command_is_run_to_its_end_with_input_and_status() {
     });
     let pins = Pins::keys([sshd.host_key()]);
     let session = Session::open(&sshd.contact(), &pins, &sshd.options()).unwrap();
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_mins(1);
     let big = vec![b'x'; 3_000_000];
     let out = session
         .run("cat >/dev/null; echo got", &big, limit)
@@ -410,7 +410,7 @@ fn u7_hosts_that_hang_are_unknown_after_their_deadline_while_others_complete() {
         assert!(why.contains("did not answer within"), "{why}");
     }
     // Far from the thousand seconds that the sleeper sleeps; the exact time is the machine's.
-    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert!(took < Duration::from_mins(1), "{took:?}");
 }
 
 #[test]

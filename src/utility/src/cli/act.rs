@@ -10,7 +10,7 @@ use crate::ops::apply::{Applied, apply, concerned, list};
 use crate::ops::gather::wall_ms;
 use crate::ops::preflight::{judge, preflight};
 use crate::ops::watch::watch;
-use crate::ops::{Cancel, Picture};
+use crate::ops::{Cancel, Picture, contact};
 use crate::output::{json, plan as shown};
 
 /// Does an action from beginning to end; `build` makes it from what was found.
@@ -43,9 +43,11 @@ pub(super) fn plan_for(action: &Action, picture: &Picture) -> Result<Plan, Failu
         by: &who(),
         wall: wall_ms() / 1000,
     };
-    plan(action, &situation).map_err(|problems| {
+    let mut plan = plan(action, &situation).map_err(|problems| {
         Failure::new(Exit::Refused, "refused by the rules; nothing was changed").problems(problems)
-    })
+    })?;
+    contact::follow_bases(&mut plan);
+    Ok(plan)
 }
 
 /// How an action ended.
@@ -96,6 +98,7 @@ pub(super) fn carry_out(
     let applied = apply(&plan, picture, &context.cancel, &mut |line| {
         context.note(line);
     })?;
+    remember(context, &plan);
     if !applied.behind.is_empty() {
         context.note(&format!(
             "{} will learn of it when they are back",
@@ -105,6 +108,18 @@ pub(super) fn carry_out(
     wait(context, &plan, picture, &context.cancel)?;
     finish(context, &plan, &applied, "done");
     Ok(End::Done)
+}
+
+/// The change is made: a file that can't be written is only told.
+fn remember(context: &Context, plan: &Plan) {
+    let (Some(path), Ok(mut contacts)) = (&context.contacts_path, context.contacts()) else {
+        return;
+    };
+    if contact::remember(plan, &mut contacts)
+        && let Err(why) = contacts.save(path)
+    {
+        context.note(&why);
+    }
 }
 
 fn wait(

@@ -163,7 +163,7 @@ pub fn failure(failure: &Failure, style: Style) -> String {
     for problem in &failure.problems {
         let text = format!("{}: {}; {}", problem.place, problem.what, problem.mend);
         out.push_str(&style.wrap(
-            &format!("  {:<3} ", problem.rule),
+            &format!("  {:<3} ", problem.rule.to_string()),
             &clean(&text),
             Tone::Plain,
         ));

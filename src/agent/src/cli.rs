@@ -1,0 +1,131 @@
+//! The agent's command line.
+
+mod bridge;
+mod run;
+mod status;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::host::gate::{BootLoad, boot_load};
+use crate::store::Folders;
+
+/// The daemon of Backstay on each node.
+#[derive(Debug, Parser)]
+#[command(name = "backstay-agent", version, about)]
+struct Cli {
+    #[command(flatten)]
+    places: Places,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the agent keeps its files.
+#[derive(Debug, Args)]
+struct Places {
+    /// Folder that survives reboots
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        default_value = "/var/lib/backstay"
+    )]
+    state: PathBuf,
+    /// Folder that ends with the boot
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        default_value = "/run/backstay"
+    )]
+    run: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Be the agent; systemd does this
+    Run(RunArgs),
+    /// Connect standard input and output to the agent's socket; SSH does this
+    Rpc {
+        /// Allow looking only
+        #[arg(long)]
+        viewer: bool,
+    },
+    /// Show what this node knows of its clusters
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Close guarded addresses; systemd does this before the network comes up
+    GateLoad,
+}
+
+/// How to be the agent.
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Allow a terminal
+    #[arg(long)]
+    foreground: bool,
+    /// Without root: addresses and gate are only pretended, so beats need loopback addresses
+    #[arg(long)]
+    simulate: bool,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let folders = Folders {
+        state: cli.places.state,
+        run: cli.places.run,
+    };
+    let done = match cli.command {
+        Command::Run(args) => start(&folders, &args),
+        Command::Rpc { viewer } => bridge::run(&folders, viewer),
+        Command::Status { json } => status::run(&folders, json),
+        Command::GateLoad => gate_load(&folders),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("backstay-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(folders: &Folders, args: &RunArgs) -> Result<()> {
+    if std::io::stdin().is_terminal() && !args.foreground {
+        bail!(
+            "`run` is for systemd (systemctl start backstay-agent); on a terminal it needs --foreground"
+        );
+    }
+    let filter = EnvFilter::try_from_env("BACKSTAY_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,zbus=warn"));
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    if journal {
+        log.without_time().init(); // journald has its own
+    } else {
+        log.init();
+    }
+    run::run(folders, args.simulate)
+}
+
+/// S7: before the network. A failure is systemd's to show; the agent guards again when it comes up.
+fn gate_load(folders: &Folders) -> Result<()> {
+    match boot_load(&folders.guarded())? {
+        BootLoad::Loaded => println!("guarded addresses are closed"),
+        BootLoad::NothingGuarded => println!("this node guards no address"),
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! `backstay-agent run`: puts the parts together and keeps them until systemd says stop.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::decide::{Decider, Hands, Input, Outbox, Pulse, inputs};
+use crate::documents::Keeper;
+use crate::host::units::{Permits, Units};
+use crate::serve::{Desk, listen};
+use crate::store::journal::Journal;
+use crate::store::{Folders, RunFolder, make_folder};
+use crate::work::{Crew, RealHands, SimulatedHands, ThisMachine, UnitsThread};
+
+/// Its own unit: asked about when it is told to end.
+const UNIT: &str = "backstay-agent.service";
+/// `MCL_ONFAULT` of mman.h (Linux 4.4): lock what is used, not whole reserved stacks. nix has no name for it.
+const MCL_ONFAULT: i32 = 4;
+
+/// Runs the agent until it is told to end.
+pub(super) fn run(folders: &Folders, simulate: bool) -> Result<()> {
+    make_folder(&folders.state)
+        .with_context(|| format!("can't make {}", folders.state.display()))?;
+    let run_folder = RunFolder::lock(&folders.run)?;
+    lock_memory();
+    let permits = if simulate {
+        Permits::below(&folders.run.join("units"), &folders.run.join("permit"))
+    } else {
+        Permits::default()
+    };
+    let (decide, inbox) = inputs().context("can't make the decision loop's inbox")?;
+    let pulse = Pulse::default();
+    let hands: Box<dyn Hands> = if simulate {
+        tracing::warn!("--simulate: addresses and gate are only pretended");
+        Box::new(SimulatedHands::default())
+    } else {
+        Box::new(RealHands::open()?)
+    };
+    let history = Journal::open(&folders.history())?;
+    let audit = Journal::open(&folders.audit())?;
+    let machine = ThisMachine::new(folders, permits.clone())?;
+    let keeper = Keeper::open(folders, Box::new(machine), decide.clone())?;
+    let keeper = Arc::new(Mutex::new(keeper));
+    let units = UnitsThread::start(permits, decide.clone())?;
+    let crew = Crew::start(units, Arc::clone(&keeper), history.clone(), decide.clone())?;
+    let nonce = getrandom::u64().context("the system has no random numbers")?;
+    let decider = Decider::new(
+        hands,
+        Box::new(crew),
+        inbox,
+        run_folder,
+        pulse.clone(),
+        nonce,
+    );
+
+    let (ended, end) = channel();
+    std::thread::Builder::new()
+        .name("decide".into())
+        .spawn(move || {
+            decider.run();
+            let _ = ended.send(());
+        })?;
+    let desk = Desk::new(
+        folders,
+        keeper,
+        decide.clone(),
+        pulse.clone(),
+        history,
+        audit,
+    );
+    serve(folders, Arc::new(desk), decide)?;
+    supervise(&pulse, &end);
+    Ok(())
+}
+
+/// A page of the failover path that was swapped out would cost more than the failover.
+fn lock_memory() {
+    let flags = MlockAllFlags::MCL_CURRENT
+        | MlockAllFlags::MCL_FUTURE
+        | MlockAllFlags::from_bits_retain(MCL_ONFAULT);
+    if let Err(error) = mlockall(flags) {
+        tracing::warn!(
+            "memory can't be locked: {error}; the agent may be slow when memory is short"
+        );
+    }
+}
+
+/// The thread that serves clients and hears signals.
+fn serve(folders: &Folders, desk: Arc<Desk>, decide: Outbox) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let path = folders.socket();
+    let listener = {
+        let _inside = runtime.enter();
+        listen(&path).with_context(|| format!("can't listen at {}", path.display()))?
+    };
+    let signals = {
+        let _inside = runtime.enter();
+        [
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ]
+    };
+    std::thread::Builder::new()
+        .name("serve".into())
+        .spawn(move || {
+            runtime.block_on(async move {
+                let [mut term, mut int, mut hup] = signals;
+                tokio::spawn(desk.serve(listener));
+                loop {
+                    tokio::select! {
+                        _ = term.recv() => {}
+                        _ = int.recv() => {}
+                        // A lost terminal or a habit of other daemons: nothing to read again.
+                        _ = hup.recv() => continue,
+                    }
+                    decide.tell(how_to_end().await);
+                }
+            });
+        })?;
+    Ok(())
+}
+
+/// F11: a restart or upgrade leaves the holds as they are; the next agent goes on with them. A stop, a shutdown, or
+/// whatever can't be told hands over.
+async fn how_to_end() -> Input {
+    let units = Units::new();
+    let job = units.pending_job(UNIT).await;
+    let restart = matches!(&job, Ok(Some(job)) if job.contains("restart"));
+    let stopping = units
+        .system_state()
+        .await
+        .is_ok_and(|state| state == "stopping");
+    if restart && !stopping {
+        tracing::info!("restarting: what is held stays held");
+        Input::Exit
+    } else {
+        tracing::info!("F11: stopping: handing over");
+        Input::Leave
+    }
+}
+
+/// Tells systemd that the agent is ready, and that it lives: only while the decision loop turns. Returns when the
+/// loop has ended.
+fn supervise(pulse: &Pulse, end: &Receiver<()>) {
+    let every = sd_notify::watchdog_enabled().map_or(Duration::from_secs(5), |limit| limit / 4);
+    let mut turns = pulse.turns();
+    // Not systemd's: nobody to tell.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = end.recv_timeout(every) {
+        let now = pulse.turns();
+        if now != turns {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
+        turns = now;
+    }
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+}

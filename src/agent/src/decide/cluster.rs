@@ -1,0 +1,204 @@
+//! One cluster as the decision loop has it: the engine and what is derived from its document.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstay_core::engine::Engine;
+use backstay_core::model::{
+    AddressKind, ClusterDocument, ClusterId, NodeId, NodeName, Service, ServiceId,
+};
+use backstay_core::time::Mono;
+use backstay_wire::sealed::{Subject, short_hash};
+use backstay_wire::{KeyError, Keys};
+use ipnet::IpNet;
+
+use super::jobs::Errand;
+use crate::documents::fetch::Fetch;
+
+/// Former nodes are told of newer documents as long as they were heard in this time.
+pub(super) const FORMER_HEARD: Duration = Duration::from_secs(10);
+/// Pieces of documents that are answered in [`PIECES_EVERY`]: what one fetch at full speed needs.
+const PIECES: u32 = 512;
+const PIECES_EVERY: Duration = Duration::from_millis(200);
+
+/// A document with what the loop needs of it at hand.
+#[derive(Debug)]
+pub(super) struct Paper {
+    pub(super) document: ClusterDocument,
+    pub(super) keys: Keys,
+    /// As it is handed to others.
+    pub(super) text: Arc<str>,
+    pub(super) hash: u64,
+    /// This node's bases, one for each link.
+    pub(super) mine: Vec<SocketAddr>,
+    /// The other nodes, former ones too.
+    pub(super) others: Vec<Other>,
+}
+
+/// Another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Other {
+    pub(super) id: NodeId,
+    /// One address for each link.
+    pub(super) at: Vec<SocketAddr>,
+    /// It was taken out of the cluster.
+    pub(super) former: bool,
+}
+
+impl Paper {
+    /// # Errors
+    /// Keys that can't be used; rules have refused them before.
+    pub(super) fn new(document: ClusterDocument, me: NodeId) -> Result<Self, KeyError> {
+        let keys = Keys::new(&document.keys)?;
+        let text: Arc<str> = document.to_text().into();
+        let port = document.port;
+        let at = |bases: &[IpNet]| -> Vec<SocketAddr> {
+            let address = |base: &IpNet| SocketAddr::new(base.addr(), port);
+            bases.iter().map(address).collect()
+        };
+        let mine = document.member_by_id(me).map(|m| at(&m.bases));
+        let members = document.members.iter().map(|m| (m.id, at(&m.bases), false));
+        let former = document.former.iter().map(|f| (f.id, at(&f.bases), true));
+        let others = members
+            .chain(former)
+            .filter(|(id, ..)| *id != me)
+            .map(|(id, at, former)| Other { id, at, former })
+            .collect();
+        Ok(Self {
+            keys,
+            hash: short_hash(&text),
+            text,
+            mine: mine.unwrap_or_default(),
+            others,
+            document,
+        })
+    }
+
+    pub(super) fn other(&self, id: NodeId) -> Option<&Other> {
+        self.others.iter().find(|o| o.id == id)
+    }
+
+    /// From which of this node's addresses to which of the other's, for each link that both have (A6). Where the
+    /// other has fewer links, what it has is reached over the first.
+    pub(super) fn ways<'a>(
+        &'a self,
+        other: &'a Other,
+    ) -> impl Iterator<Item = (u8, SocketAddr, SocketAddr)> + 'a {
+        let pairs = self.mine.iter().zip(&other.at).enumerate();
+        pairs
+            .filter(|(_, (mine, theirs))| mine.is_ipv4() == theirs.is_ipv4())
+            .map(|(link, (mine, theirs))| (link as u8, *mine, *theirs))
+    }
+
+    /// Which link a socket is.
+    pub(super) fn link(&self, local: SocketAddr) -> Option<u8> {
+        let at = self.mine.iter().position(|mine| *mine == local)?;
+        Some(at as u8)
+    }
+}
+
+/// One cluster.
+pub(super) struct Cluster {
+    pub(super) engine: Engine,
+    /// When the engine wants to be called next.
+    pub(super) deadline: Mono,
+    pub(super) paper: Paper,
+    pub(super) me: NodeName,
+    /// What each node said of its documents last: the cluster's revision and hash, the system's revision.
+    pub(super) told: BTreeMap<NodeId, (u64, u64, u64)>,
+    /// When a former node was last heard.
+    pub(super) former_heard: BTreeMap<NodeId, Mono>,
+    pub(super) fetches: Fetches,
+    pub(super) handed_over: bool,
+    pub(super) carrier: Option<bool>,
+}
+
+impl Cluster {
+    pub(super) fn id(&self) -> ClusterId {
+        self.paper.document.id
+    }
+
+    pub(super) fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.paper.document.service(id)
+    }
+
+    /// The addresses that the gate guards for a service, with prefix.
+    pub(super) fn aliases(&self, service: ServiceId) -> Vec<IpNet> {
+        self.service(service).map(aliases_of).unwrap_or_default()
+    }
+
+    /// What others need to know to work on a service.
+    pub(super) fn errand(&self, service: ServiceId) -> Option<Errand> {
+        let service = self.service(service)?;
+        Some(Errand {
+            cluster: self.id(),
+            at_home: service.home() == Some(&self.me),
+            node: self.me.clone(),
+            service: Arc::new(service.clone()),
+        })
+    }
+
+    /// The services that this node may run.
+    pub(super) fn services_here(&self) -> impl Iterator<Item = &Service> {
+        let all = self.paper.document.services.iter();
+        all.filter(|s| s.nodes.contains(&self.me))
+    }
+
+    /// Who has that revision of that document, by its own word.
+    pub(super) fn has(&self, subject: Subject, revision: u64) -> impl Iterator<Item = NodeId> + '_ {
+        self.told
+            .iter()
+            .filter(move |(_, (cluster, _, system))| match subject {
+                Subject::Cluster => *cluster == revision,
+                Subject::System => *system == revision,
+            })
+            .map(|(id, _)| *id)
+    }
+}
+
+/// The aliases of a service that move by the gate.
+pub(super) fn aliases_of(service: &Service) -> Vec<IpNet> {
+    let moves = service.aliases.iter();
+    moves
+        .filter(|alias| alias.kind == AddressKind::Alias)
+        .map(|alias| alias.address)
+        .collect()
+}
+
+/// What is being fetched, and how much is answered.
+#[derive(Debug, Default)]
+pub(super) struct Fetches {
+    pub(super) cluster: Option<Fetch>,
+    pub(super) system: Option<Fetch>,
+    /// Not to be fetched again: they were refused.
+    pub(super) not_taken: Vec<(Subject, u64)>,
+    answered: u32,
+    since: Mono,
+}
+
+impl Fetches {
+    pub(super) fn slot(&mut self, subject: Subject) -> &mut Option<Fetch> {
+        match subject {
+            Subject::Cluster => &mut self.cluster,
+            Subject::System => &mut self.system,
+        }
+    }
+
+    /// When the next question is due.
+    pub(super) fn due(&self) -> Option<Mono> {
+        let all = self.cluster.iter().chain(&self.system);
+        all.map(Fetch::due).min()
+    }
+
+    /// Bounds what a played-again question can make this node send.
+    pub(super) fn may_answer(&mut self, now: Mono) -> bool {
+        if now.since(self.since) >= PIECES_EVERY {
+            self.since = now;
+            self.answered = 0;
+        }
+        self.answered += 1;
+        self.answered <= PIECES
+    }
+}

@@ -1,0 +1,282 @@
+//! The loop itself: wait, timers, inputs, datagrams, upkeep.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use backstay_core::engine::{Engine, HostEvent};
+use backstay_core::model::ClusterId;
+use backstay_core::time::Mono;
+use backstay_wire::MAX_DATAGRAM;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use tokio::sync::watch;
+
+use super::cluster::{Cluster, Fetches, Paper};
+use super::hands::Hands;
+use super::input::{Inbox, SystemText};
+use super::jobs::Jobs;
+use super::links::Links;
+use super::rejects::Rejects;
+use crate::store::{Identity, RunFolder};
+
+/// The loop turns at least this often: the watchdog hears of it.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// How long a hand-over may take (F11); a service whose stop takes longer is left to systemd.
+const HAND_OVER: Duration = Duration::from_mins(8);
+/// Effects that one input may have; more is a defect that must not stop the loop.
+const MOST_EFFECTS: usize = 4096;
+
+/// Shows that the loop turns, and that something changed.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    turns: Arc<AtomicU64>,
+    changes: watch::Sender<u64>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            turns: Arc::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Pulse {
+    /// How often the loop has turned.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Changes with every decision.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(super) fn changed(&self) {
+        self.changes.send_modify(|n| *n += 1);
+    }
+}
+
+/// A staged document of which only beats that prove its commitment are of interest.
+pub(super) struct Beside {
+    pub(super) paper: Paper,
+    pub(super) fetches: Fetches,
+    /// Its commitment was seen.
+    pub(super) seen: bool,
+}
+
+/// What every engine must know of the machine, also one that is made later.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Machine {
+    pub(super) clock: Option<HostEvent>,
+    pub(super) disk: Option<HostEvent>,
+    pub(super) gate: Option<HostEvent>,
+}
+
+/// The decision loop.
+pub struct Decider {
+    pub(super) hands: Box<dyn Hands>,
+    pub(super) jobs: Box<dyn Jobs>,
+    pub(super) inbox: Inbox,
+    pub(super) run: RunFolder,
+    pub(super) pulse: Pulse,
+    pub(super) me: Option<Identity>,
+    pub(super) nonce: u64,
+    pub(super) clusters: BTreeMap<ClusterId, Cluster>,
+    pub(super) staged: BTreeMap<ClusterId, Beside>,
+    pub(super) system: SystemText,
+    pub(super) system_hash: u64,
+    pub(super) links: Links,
+    pub(super) rejects: Rejects,
+    pub(super) machine: Machine,
+    pub(super) look_at: Mono,
+    pub(super) gate_at: Mono,
+    pub(super) failed_said: BTreeMap<&'static str, Mono>,
+    pub(super) leaving: Option<Mono>,
+    pub(super) exit: bool,
+}
+
+impl Decider {
+    /// A loop without clusters; the keeper tells it of them. `nonce`: drawn at random for this start.
+    pub fn new(
+        hands: Box<dyn Hands>,
+        jobs: Box<dyn Jobs>,
+        inbox: Inbox,
+        run: RunFolder,
+        pulse: Pulse,
+        nonce: u64,
+    ) -> Self {
+        Self {
+            hands,
+            jobs,
+            inbox,
+            run,
+            pulse,
+            me: None,
+            nonce,
+            clusters: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            system: SystemText::default(),
+            system_hash: 0,
+            links: Links::default(),
+            rejects: Rejects::default(),
+            machine: Machine::default(),
+            look_at: Mono::default(),
+            gate_at: Mono::default(),
+            failed_said: BTreeMap::new(),
+            leaving: None,
+            exit: false,
+        }
+    }
+
+    /// Turns until it is told to leave or exit.
+    pub fn run(mut self) {
+        let mut buffer = Box::new([0; MAX_DATAGRAM]);
+        while !self.is_over() {
+            self.pulse.turns.fetch_add(1, Ordering::Relaxed);
+            let deadline = self.deadline();
+            let readable = self.wait(deadline);
+            // Timers first: after a pause the engines must know of it before they hear what queued up.
+            self.timers();
+            if readable.inbox {
+                self.take_inputs();
+            }
+            if readable.links {
+                self.take_datagrams(&mut buffer);
+            }
+            if readable.hands {
+                self.take_happened();
+            }
+            self.ask_for_pieces();
+            self.upkeep();
+            let now = self.hands.now();
+            if let Some(summary) = self.rejects.summary(now) {
+                tracing::warn!("{summary}");
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let Some(since) = self.leaving else {
+            return self.exit;
+        };
+        let handed_over = self.clusters.values().all(|c| c.handed_over);
+        let late = self.hands.now().since(since) > HAND_OVER;
+        if late && !handed_over {
+            tracing::error!("F11: not everything could be handed over in {HAND_OVER:?}");
+        }
+        self.exit || handed_over || late
+    }
+
+    /// When the next thing is due that nothing from outside announces.
+    fn deadline(&self) -> Mono {
+        let now = self.hands.now();
+        let engines = self.clusters.values().map(|c| c.deadline);
+        let fetches = self.clusters.values().map(|c| &c.fetches);
+        let fetches = fetches.chain(self.staged.values().map(|b| &b.fetches));
+        let all = engines.chain(fetches.filter_map(Fetches::due));
+        all.fold(
+            now.after(LONGEST_SLEEP).min(self.look_at.max(now)),
+            Mono::min,
+        )
+    }
+
+    fn wait(&self, until: Mono) -> Readable {
+        let timeout = TimeSpec::from_duration(until.since(self.hands.now()));
+        let mut fds = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
+        let poll = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        fds.extend(self.links.all().map(poll));
+        let hands_from = fds.len();
+        fds.extend(self.hands.watched().into_iter().map(poll));
+        // Interrupted or not: whatever is readable is read, whatever is due is done.
+        if ppoll(&mut fds, Some(timeout), None).is_err() {
+            return Readable::default();
+        }
+        let any = |fds: &[PollFd<'_>]| fds.iter().any(|fd| fd.any().unwrap_or(true));
+        Readable {
+            inbox: any(&fds[..1]),
+            links: any(&fds[1..hands_from]),
+            hands: any(&fds[hands_from..]),
+        }
+    }
+
+    fn timers(&mut self) {
+        let ids: Vec<ClusterId> = self.clusters.keys().copied().collect();
+        for id in ids {
+            self.catch_up(id);
+        }
+    }
+
+    /// Tells an engine that its time has come, if it has. Whether there is such an engine.
+    fn catch_up(&mut self, id: ClusterId) -> bool {
+        let now = self.hands.now();
+        let Some(cluster) = self.clusters.get_mut(&id) else {
+            return false;
+        };
+        if now >= cluster.deadline {
+            cluster.engine.handle_timer(now);
+            self.drain(id);
+        }
+        true
+    }
+
+    /// Hands something to an engine and carries out what it decides.
+    pub(super) fn drive<R>(
+        &mut self,
+        id: ClusterId,
+        input: impl FnOnce(&mut Engine, Mono) -> R,
+    ) -> Option<R> {
+        if !self.catch_up(id) {
+            return None;
+        }
+        let now = self.hands.now();
+        let cluster = self.clusters.get_mut(&id)?;
+        let answer = input(&mut cluster.engine, now);
+        self.drain(id);
+        Some(answer)
+    }
+
+    /// Carries out effects, each to its end before the next: *persist, block, act, tell peers*.
+    pub(super) fn drain(&mut self, id: ClusterId) {
+        for _ in 0..MOST_EFFECTS {
+            let Some(cluster) = self.clusters.get_mut(&id) else {
+                return;
+            };
+            let Some(effect) = cluster.engine.poll_effect() else {
+                let now = self.hands.now();
+                cluster.deadline = cluster.engine.poll_timer(now);
+                return;
+            };
+            if let Err(error) = self.execute(id, &effect) {
+                self.say_failed(&effect, &error);
+                let now = self.hands.now();
+                if let Some(cluster) = self.clusters.get_mut(&id) {
+                    cluster.engine.handle_failed(&effect, now);
+                }
+            }
+        }
+        tracing::error!("cluster {id}: more than {MOST_EFFECTS} effects of one input");
+        if let Some(cluster) = self.clusters.get_mut(&id) {
+            cluster.deadline = self.hands.now().after(Duration::from_millis(10));
+        }
+    }
+
+    /// The same for every cluster.
+    pub(super) fn drive_all(&mut self, input: impl Fn(&mut Engine, Mono)) {
+        let ids: Vec<ClusterId> = self.clusters.keys().copied().collect();
+        for id in ids {
+            self.drive(id, &input);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Readable {
+    inbox: bool,
+    links: bool,
+    hands: bool,
+}

@@ -1,0 +1,162 @@
+//! Looking after what others may have changed: addresses (A3, A4), links, the gate.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use backstay_core::engine::HostEvent;
+use backstay_core::model::{ClusterId, ServiceId};
+use ipnet::IpNet;
+
+use super::cluster::Cluster;
+use super::decider::Decider;
+use super::effects::may_say;
+
+/// How often addresses and links are looked at though nothing was told.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the gate is verified though nothing was told.
+const VERIFY_EVERY: Duration = Duration::from_secs(10);
+
+impl Decider {
+    pub(super) fn take_happened(&mut self) {
+        let happened = self.hands.happened();
+        if happened.gate {
+            self.verify_gate();
+        }
+        if happened.network {
+            self.look();
+        }
+    }
+
+    pub(super) fn upkeep(&mut self) {
+        let now = self.hands.now();
+        if now >= self.look_at {
+            self.look();
+        }
+        if now >= self.gate_at {
+            self.verify_gate();
+        }
+    }
+
+    /// Compares the machine with what the engines decided, and tells them.
+    pub(super) fn look(&mut self) {
+        let now = self.hands.now();
+        self.look_at = now.after(LOOK_EVERY);
+        if self.clusters.is_empty() && self.staged.is_empty() {
+            return;
+        }
+        let there = match self.hands.addresses() {
+            Ok(there) => there,
+            Err(error) => {
+                if may_say(&mut self.failed_said, "look", now) {
+                    tracing::error!("the addresses of this machine can't be read: {error:#}");
+                }
+                return;
+            }
+        };
+        self.mend_bases(&there);
+        let ids: Vec<ClusterId> = self.clusters.keys().copied().collect();
+        for id in ids {
+            self.tell_link(id);
+            let Some(cluster) = self.clusters.get(&id) else {
+                continue;
+            };
+            for (service, present) in aliases_present(cluster, &there) {
+                let event = HostEvent::AliasPresent { service, present };
+                self.drive(id, |engine, now| engine.handle_host(event, now));
+            }
+        }
+    }
+
+    /// The base address stays with the node, whatever its network configuration says.
+    fn mend_bases(&mut self, there: &[IpAddr]) {
+        let present = self.clusters.values().map(|c| &c.paper);
+        let papers = present.chain(self.staged.values().map(|b| &b.paper));
+        let Some(me) = self.me.as_ref().map(|me| me.id) else {
+            return;
+        };
+        let missing: Vec<IpNet> = papers
+            .filter_map(|paper| paper.document.member_by_id(me))
+            .flat_map(|member| member.bases.iter().copied())
+            .filter(|base| !there.contains(&base.addr()))
+            .collect();
+        for base in missing {
+            let now = self.hands.now();
+            match self.hands.add_address(base) {
+                Ok(()) => tracing::info!("base address {base} was missing; put on"),
+                Err(error) if may_say(&mut self.failed_said, "base", now) => {
+                    tracing::error!(
+                        "base address {base} is missing and can't be put on: {error:#}"
+                    );
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The link of the aliases is that of the main base (C5).
+    fn tell_link(&mut self, id: ClusterId) {
+        let main = self.clusters.get(&id).and_then(|c| c.paper.mine.first());
+        let Some(main) = main.copied() else { return };
+        let up = self
+            .hands
+            .carrier(main.ip())
+            .ok()
+            .flatten()
+            .unwrap_or(false);
+        let Some(cluster) = self.clusters.get_mut(&id) else {
+            return;
+        };
+        if cluster.carrier.replace(up) != Some(up) {
+            let event = HostEvent::Link { up };
+            self.drive(id, |engine, now| engine.handle_host(event, now));
+        }
+    }
+
+    /// Restores a gate that others changed. The engines hear that it was lost before they hear that it protects
+    /// again, and renew what they hold: the slots went with it.
+    fn verify_gate(&mut self) {
+        let now = self.hands.now();
+        self.gate_at = now.after(VERIFY_EVERY);
+        if self.clusters.is_empty() {
+            return;
+        }
+        let mended = self.hands.mend_gate().and_then(|restored| {
+            if restored {
+                self.guard()?;
+            }
+            Ok(restored)
+        });
+        match mended {
+            Ok(restored) => {
+                if restored {
+                    tracing::error!("another program changed the gate; it was restored");
+                    self.tell_gate(false);
+                }
+                self.tell_gate(true);
+            }
+            Err(error) => {
+                if may_say(&mut self.failed_said, "verify", now) {
+                    tracing::error!("no protection: the gate can't be restored: {error:#}");
+                }
+                self.tell_gate(false);
+            }
+        }
+    }
+
+    fn tell_gate(&mut self, intact: bool) {
+        let event = HostEvent::Gate { intact };
+        self.machine.gate = Some(event);
+        self.drive_all(|engine, now| engine.handle_host(event, now));
+    }
+}
+
+fn aliases_present(cluster: &Cluster, there: &[IpAddr]) -> Vec<(ServiceId, bool)> {
+    cluster
+        .services_here()
+        .map(|service| {
+            let aliases = cluster.aliases(service.id);
+            let all = aliases.iter().all(|alias| there.contains(&alias.addr()));
+            (service.id, all && !aliases.is_empty())
+        })
+        .collect()
+}

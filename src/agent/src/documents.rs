@@ -1,0 +1,11 @@
+//! How a document comes to hold on this node: staged and committed by an admin's tool, or fetched from
+//! another node because a beat told of a newer one (anti-entropy).
+//!
+//! A revision is checked, then on disk, then told to the decision loop; never in another order.
+
+pub mod checks;
+pub mod fetch;
+mod keeper;
+
+pub use checks::Machine;
+pub use keeper::Keeper;

@@ -1,0 +1,194 @@
+//! Whether this node can be what a document wants it to be.
+
+use backstay_core::engine::UnitsState;
+use backstay_core::model::{
+    ClusterDocument, Member, Problem, Role, RuleId, Service, SystemRole, UnitMode,
+};
+use backstay_wire::rpc::Facts;
+
+use crate::decide::Errand;
+use crate::store::{Identity, Shelf};
+
+/// The machine, as far as documents concern it. May block.
+pub trait Machine: Send {
+    /// What it is.
+    fn facts(&mut self) -> Facts;
+    /// What runs here now of a service; waits no longer than a few seconds.
+    fn look(&mut self, errand: &Errand) -> UnitsState;
+    /// The units of these services that this node may run: systemd shall not start them by itself at boot. Of
+    /// all other units that were kept from it before, it shall again.
+    fn keep_from_boot(&mut self, units: &[String]) -> anyhow::Result<()>;
+}
+
+/// The document has a place for this node, or says that it has none any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It is a member in this role.
+    In(Role),
+    /// It is not, or the cluster is deleted.
+    Out,
+}
+
+/// This node's place in a document.
+pub fn place(document: &ClusterDocument, me: &Identity) -> Place {
+    match document.member_by_id(me.id) {
+        Some(member) if !document.deleted => Place::In(member.role),
+        _ => Place::Out,
+    }
+}
+
+/// Everything that speaks against taking a document here, except what the machine lacks.
+pub fn problems(document: &ClusterDocument, me: &Identity, shelf: &Shelf) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    names(document, me, shelf, &mut problems);
+    one_cluster_only(document, me, shelf, &mut problems);
+    problems
+}
+
+/// C13: one name, one identity.
+fn names(document: &ClusterDocument, me: &Identity, shelf: &Shelf, out: &mut Vec<Problem>) {
+    let by_id = document.member_by_id(me.id);
+    if let Some(member) = by_id.filter(|m| m.name != me.name) {
+        out.push(problem(
+            "C13",
+            format!("node {}", member.name),
+            format!("this node is {} ({})", me.name, me.id),
+            "use its name".into(),
+        ));
+    }
+    if let Some(member) = document.member(&me.name).filter(|m| m.id != me.id) {
+        out.push(problem(
+            "C13",
+            format!("node {}", member.name),
+            format!("its identity is {}, this node's is {}", member.id, me.id),
+            "read the node's identity again".into(),
+        ));
+    }
+    let same_name = shelf.get(&document.name).and_then(|s| s.present.as_ref());
+    if let Some(other) = same_name.filter(|d| d.id != document.id) {
+        out.push(problem(
+            "C13",
+            format!("cluster {}", document.name),
+            format!(
+                "this node is in another cluster of that name ({})",
+                other.id
+            ),
+            "choose another name".into(),
+        ));
+    }
+    let same_id = shelf
+        .get_by_id(document.id)
+        .and_then(|s| s.present.as_ref());
+    if let Some(other) = same_id.filter(|d| d.name != document.name) {
+        out.push(problem(
+            "C13",
+            format!("cluster {}", document.name),
+            format!("this cluster is called {} here", other.name),
+            "keep its name".into(),
+        ));
+    }
+}
+
+/// C3: a regular or standby node belongs to one cluster only. A staged document counts: it may be committed at
+/// any moment.
+fn one_cluster_only(
+    document: &ClusterDocument,
+    me: &Identity,
+    shelf: &Shelf,
+    out: &mut Vec<Problem>,
+) {
+    let carries = |place| matches!(place, Place::In(Role::Regular | Role::Standby));
+    if !carries(place(document, me)) {
+        return;
+    }
+    let others = shelf.present().chain(shelf.staged());
+    let mut named = Vec::new();
+    for other in others.filter(|other| other.id != document.id && carries(place(other, me))) {
+        if named.contains(&other.name) {
+            continue;
+        }
+        named.push(other.name.clone());
+        out.push(problem(
+            "C3",
+            format!("node {}", me.name),
+            format!("it is in cluster {}", other.name),
+            format!("remove it from {} first", other.name),
+        ));
+    }
+}
+
+/// What this machine lacks to be the member that the document says: its subnets and the units.
+pub fn machine_problems(document: &ClusterDocument, me: &Identity, facts: &Facts) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let Some(member) = document.member_by_id(me.id).filter(|_| !document.deleted) else {
+        return problems;
+    };
+    let present: Vec<ipnet::IpNet> = facts
+        .interfaces
+        .iter()
+        .flat_map(|i| &i.addresses)
+        .filter_map(|a| a.address.parse().ok())
+        .collect();
+    for base in &member.bases {
+        // C11: the base may be new; then the address that becomes the alias shows the interface.
+        let on_subnet = |a: &ipnet::IpNet| a.contains(&base.addr()) || base.contains(&a.addr());
+        if !present.iter().any(on_subnet) {
+            problems.push(problem(
+                "C5",
+                format!("node {}", me.name),
+                format!("no interface of this machine is on the subnet of the base address {base}"),
+                "use an address of a subnet that the machine is on".into(),
+            ));
+        }
+    }
+    for service in &document.services {
+        for unit in units_here(service, member) {
+            if !facts.units.iter().any(|u| u.name == unit) {
+                problems.push(problem(
+                    "C9",
+                    format!("service {}", service.name),
+                    format!("node {} has no unit {unit}", me.name),
+                    "install it there, or take it out of the service".into(),
+                ));
+            }
+        }
+    }
+    problems
+}
+
+/// F12: the units of a service that may be started on that member.
+pub fn units_here<'a>(service: &'a Service, member: &'a Member) -> impl Iterator<Item = &'a str> {
+    let listed = service.nodes.contains(&member.name);
+    let home = service.home() == Some(&member.name);
+    service
+        .units
+        .iter()
+        .filter(move |unit| listed && (home || unit.mode != UnitMode::HomeOnly))
+        .map(|unit| unit.name.as_str())
+}
+
+/// All units of a document that this node may start.
+pub fn units_of(document: &ClusterDocument, me: &Identity) -> Vec<String> {
+    let Some(member) = document.member_by_id(me.id).filter(|_| !document.deleted) else {
+        return Vec::new();
+    };
+    let all = document.services.iter();
+    all.flat_map(|service| units_here(service, member))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What the system says that this node is.
+pub fn role(me: Option<&Identity>, shelf: &Shelf) -> SystemRole {
+    let listed = me.and_then(|me| shelf.system()?.node(&me.name));
+    listed.map_or(SystemRole::Free, |node| node.role)
+}
+
+fn problem(rule: &'static str, place: String, what: String, mend: String) -> Problem {
+    Problem {
+        rule: RuleId::of(rule),
+        place,
+        what,
+        mend,
+    }
+}

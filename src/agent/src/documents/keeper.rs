@@ -1,0 +1,502 @@
+//! The one place where documents are taken, refused, kept and given up.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use backstay_core::model::{
+    ClusterDocument, ClusterId, ClusterName, NodeId, NodeName, SystemDocument,
+};
+use backstay_wire::rpc::{Code, Done, Facts, Fault, Hello, NEWEST};
+use backstay_wire::sealed::Subject;
+
+use super::checks::{self, Machine, Place};
+use crate::decide::{Errand, Input, Outbox, SystemText};
+use crate::fault::{bad_document, disk, fault, refused};
+use crate::store::{Folders, Identity, NodeFile, Shelf};
+
+const CHANGED: Done = Done { changed: true };
+const UNCHANGED: Done = Done { changed: false };
+
+/// Keeps this node's documents. Its methods wait for the disk: never call them from the decision loop.
+pub struct Keeper {
+    folders: Folders,
+    node: NodeFile,
+    me: Option<Identity>,
+    shelf: Shelf,
+    machine: Box<dyn Machine>,
+    decide: Outbox,
+    writable: bool,
+}
+
+impl Keeper {
+    /// Reads what is kept, counts this start (PROTOCOL 21) and tells the decision loop.
+    ///
+    /// # Errors
+    /// The state folder can't be read, or the start can't be counted: an agent that can't tell its own boots
+    /// apart must not speak.
+    pub fn open(
+        folders: &Folders,
+        machine: Box<dyn Machine>,
+        decide: Outbox,
+    ) -> anyhow::Result<Self> {
+        let shelf = Shelf::open(&folders.state)?;
+        let node = NodeFile::in_folder(&folders.state);
+        let me = node.count_start()?;
+        let mut keeper = Self {
+            folders: folders.clone(),
+            node,
+            me,
+            shelf,
+            machine,
+            decide,
+            writable: true,
+        };
+        keeper.tell_all();
+        keeper.prepare_boot();
+        Ok(keeper)
+    }
+
+    /// Everything that is kept, for a decision loop that knows nothing yet.
+    fn tell_all(&mut self) {
+        self.decide.tell(Input::Enrolled(self.me.clone()));
+        self.tell_system();
+        let all: Vec<_> = self.shelf.present().cloned().collect();
+        for document in all {
+            self.tell_adopted(document, false);
+        }
+        self.tell_staged();
+    }
+
+    /// With what runs here now: an engine speaks only when it knows.
+    fn tell_adopted(&mut self, document: ClusterDocument, fresh: bool) {
+        let Some(me) = &self.me else { return };
+        let here = document.services.iter();
+        let here = here.filter(|service| service.nodes.contains(&me.name));
+        let errands = here.map(|service| Errand {
+            cluster: document.id,
+            service: Arc::new(service.clone()),
+            node: me.name.clone(),
+            at_home: service.home() == Some(&me.name),
+        });
+        let units = errands
+            .map(|errand| (errand.service.id, self.machine.look(&errand)))
+            .collect();
+        self.decide.tell(Input::Adopted {
+            document: Box::new(document),
+            fresh,
+            units,
+        });
+    }
+
+    /// Who this node is.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.me.as_ref()
+    }
+
+    /// The machine.
+    pub fn facts(&mut self) -> Facts {
+        self.machine.facts()
+    }
+
+    /// The answer to a client's first call.
+    pub fn hello(&self) -> Hello {
+        let revision = |d: &ClusterDocument| (d.name.clone(), d.revision);
+        Hello {
+            version: NEWEST,
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.me.as_ref().map(|me| me.name.clone()),
+            id: self.me.as_ref().map(|me| me.id),
+            role: checks::role(self.me.as_ref(), &self.shelf),
+            clusters: self.shelf.present().map(revision).collect(),
+            system_revision: self.shelf.system().map_or(0, |s| s.revision),
+            staged: self
+                .shelf
+                .staged()
+                .map(revision)
+                .collect::<BTreeMap<_, _>>(),
+            writable: self.writable,
+        }
+    }
+
+    /// Finds out by writing whether the state folder can be written; a change is said.
+    pub fn try_disk(&mut self) -> bool {
+        let result = Shelf::try_write(&self.folders.state);
+        let writable = result.is_ok();
+        let folder = self.folders.state.display();
+        match result {
+            Ok(()) if !self.writable => tracing::info!("{folder} can be written again"),
+            Err(error) if self.writable => tracing::error!(
+                "{folder} can't be written: {error}; services go on, changes are refused until it can"
+            ),
+            _ => {}
+        }
+        self.writable = writable;
+        writable
+    }
+
+    /// Makes this machine a node of a system.
+    pub fn enrol(&mut self, name: NodeName, id: NodeId) -> Result<Done, Fault> {
+        if let Some(me) = &self.me {
+            if me.name == name && me.id == id {
+                return Ok(UNCHANGED);
+            }
+            return Err(refused(
+                "C13",
+                format!(
+                    "this machine is node {} ({}) already: remove that node from its system first",
+                    me.name, me.id
+                ),
+            ));
+        }
+        let identity = Identity {
+            name,
+            id,
+            incarnation: 0,
+            boot: 1,
+        };
+        self.node
+            .write(&identity)
+            .map_err(|e| disk("keep the node's identity", &e))?;
+        self.me = Some(identity.clone());
+        self.decide.tell(Input::Enrolled(Some(identity)));
+        Ok(CHANGED)
+    }
+
+    /// C8: forgets the system; only a node that is in no cluster may.
+    pub fn dismiss(&mut self) -> Result<Done, Fault> {
+        let name = |d: &ClusterDocument| d.name.clone();
+        let present = self.shelf.present().next().map(name);
+        if let Some(cluster) = present.or_else(|| self.shelf.staged().next().map(name)) {
+            return Err(refused(
+                "C8",
+                format!("this node is in cluster {cluster}: remove it from there first"),
+            ));
+        }
+        if self.me.is_none() {
+            return Ok(UNCHANGED);
+        }
+        self.node
+            .remove()
+            .and_then(|()| self.shelf.remove_system())
+            .map_err(|e| disk("forget the node's identity", &e))?;
+        self.me = None;
+        self.decide.tell(Input::Enrolled(None));
+        self.tell_system();
+        Ok(CHANGED)
+    }
+
+    /// The system document.
+    pub fn system(&self) -> Result<String, Fault> {
+        let system = self.shelf.system();
+        system
+            .map(SystemDocument::to_text)
+            .ok_or_else(|| fault(Code::Unknown, "this node has no system document yet"))
+    }
+
+    /// Takes a system document from a client.
+    pub fn put_system(&mut self, text: &str) -> Result<Done, Fault> {
+        self.enrolled()?;
+        let document = SystemDocument::parse(text).map_err(|e| fault(Code::Invalid, e))?;
+        let present = self.shelf.system();
+        if present == Some(&document) {
+            return Ok(UNCHANGED);
+        }
+        let present = present.map_or(0, |s| s.revision);
+        if document.revision <= present {
+            return Err(fault(
+                Code::Refused,
+                format!(
+                    "the system document here has revision {present}, that of the call is {}: read it again and change that",
+                    document.revision
+                ),
+            ));
+        }
+        self.keep_system(document)
+            .map_err(|e| disk("keep the system document", &e))?;
+        Ok(CHANGED)
+    }
+
+    /// A cluster document with its secrets.
+    pub fn document(&self, cluster: &ClusterName) -> Result<String, Fault> {
+        let present = self.shelf.get(cluster).and_then(|s| s.present.as_ref());
+        present.map(ClusterDocument::to_text).ok_or_else(|| {
+            fault(
+                Code::Unknown,
+                format!("this node is not in a cluster {cluster}"),
+            )
+        })
+    }
+
+    /// Checks a revision against rules and this machine, and keeps it beside the present one.
+    pub fn stage(&mut self, text: &str) -> Result<Done, Fault> {
+        let me = self.enrolled()?.clone();
+        let document = ClusterDocument::parse(text).map_err(bad_document)?;
+        let mut problems = checks::problems(&document, &me, &self.shelf);
+        problems.extend(checks::machine_problems(
+            &document,
+            &me,
+            &self.machine.facts(),
+        ));
+        if !problems.is_empty() {
+            return Err(Fault::refused_for(problems));
+        }
+        let stored = self.shelf.get(&document.name);
+        let present = stored.and_then(|s| s.present.as_ref());
+        if let Some(present) = present.filter(|p| p.revision >= document.revision) {
+            return Err(fault(
+                Code::Refused,
+                format!(
+                    "cluster {} has revision {} here, the staged one would be {}: read it again and change that",
+                    present.name, present.revision, document.revision
+                ),
+            ));
+        }
+        if present.is_none() && checks::place(&document, &me) == Place::Out {
+            return Err(refused(
+                "C3",
+                format!(
+                    "node {} is neither in cluster {} nor to become so",
+                    me.name, document.name
+                ),
+            ));
+        }
+        if stored.and_then(|s| s.staged.as_ref()) == Some(&document) {
+            return Ok(UNCHANGED);
+        }
+        self.shelf
+            .stage(document)
+            .map_err(|e| disk("keep the staged document", &e))?;
+        self.tell_staged();
+        Ok(CHANGED)
+    }
+
+    /// Makes a staged revision the present one. `hash`: SHA-256 of its text, in hexadecimal digits.
+    pub fn commit(&mut self, cluster: ClusterId, revision: u64, hash: &str) -> Result<Done, Fault> {
+        self.enrolled()?;
+        let is_it = |d: &ClusterDocument| d.revision == revision && hex::encode(d.hash()) == hash;
+        let stored = self.shelf.get_by_id(cluster);
+        if stored.and_then(|s| s.present.as_ref()).is_some_and(is_it) {
+            return Ok(UNCHANGED);
+        }
+        let staged = stored.and_then(|s| s.staged.as_ref()).filter(|d| is_it(d));
+        let Some(document) = staged.cloned() else {
+            return Err(fault(
+                Code::Unknown,
+                format!("revision {revision} with that hash was not staged here: stage it first"),
+            ));
+        };
+        self.adopt(document)
+            .map_err(|e| disk("commit the document", &e))?;
+        Ok(CHANGED)
+    }
+
+    /// A verified beat of another node shows that a revision which is staged here was committed there: so it is
+    /// committed here too, and an admin's lost session leaves nothing half-made (U6).
+    pub fn commit_seen(&mut self, cluster: ClusterId, revision: u64, hash: u64) {
+        let staged = self.shelf.get_by_id(cluster).and_then(|s| s.staged.clone());
+        let Some(document) = staged.filter(|d| (d.revision, d.short_hash()) == (revision, hash))
+        else {
+            return;
+        };
+        tracing::info!(
+            "cluster {}: revision {revision} was committed elsewhere; committed here too",
+            document.name
+        );
+        if let Err(error) = self.adopt(document) {
+            tracing::error!("revision {revision} can't be committed: {error}");
+        }
+    }
+
+    /// Forgets a staged revision.
+    pub fn abandon(&mut self, cluster: ClusterId) -> Result<Done, Fault> {
+        let staged = self
+            .shelf
+            .get_by_id(cluster)
+            .and_then(|s| s.staged.as_ref());
+        let Some(name) = staged.filter(|d| d.id == cluster).map(|d| d.name.clone()) else {
+            return Ok(UNCHANGED);
+        };
+        let changed = self
+            .shelf
+            .abandon(&name)
+            .map_err(|e| disk("forget the staged document", &e))?;
+        self.tell_staged();
+        Ok(Done { changed })
+    }
+
+    /// Takes a text that was fetched from another member because its beat told of it.
+    pub fn fetched(&mut self, cluster: ClusterId, subject: Subject, revision: u64, text: &str) {
+        let taken = match subject {
+            Subject::Cluster => self.take_cluster(cluster, text),
+            Subject::System => self.take_system(text),
+        };
+        if let Err(why) = taken {
+            tracing::error!("revision {revision} of another node's document is not taken: {why}");
+            self.decide.tell(Input::NotTaken {
+                cluster,
+                subject,
+                revision,
+            });
+        }
+    }
+
+    fn take_cluster(&mut self, cluster: ClusterId, text: &str) -> anyhow::Result<()> {
+        let me = self.me.clone();
+        let me = me.ok_or_else(|| anyhow::anyhow!("this machine is no node of a system"))?;
+        let document = ClusterDocument::parse(text)?;
+        anyhow::ensure!(document.id == cluster, "it is of cluster {}", document.id);
+        let stored = self.shelf.get_by_id(cluster);
+        if let Some(present) = stored.and_then(|s| s.present.as_ref()) {
+            let (mine, theirs) = (present.hash(), document.hash());
+            if (document.revision, theirs) <= (present.revision, mine) {
+                if document.revision == present.revision && theirs != mine {
+                    self.lost(&document)?;
+                    anyhow::bail!("two texts of one revision: this node's stands, by its hash");
+                }
+                anyhow::bail!("this node's is as new");
+            }
+            if document.revision == present.revision {
+                let present = present.clone();
+                self.lost(&present)?;
+            }
+        } else if stored.is_none() {
+            anyhow::bail!("this node was never asked to be in that cluster");
+        }
+        let problems = checks::problems(&document, &me, &self.shelf);
+        if !problems.is_empty() {
+            anyhow::bail!("{}", backstay_core::model::DocumentError::Rules(problems));
+        }
+        // The cluster has decided: what the machine lacks is said, and no reason to go on by a former text.
+        for problem in checks::machine_problems(&document, &me, &self.machine.facts()) {
+            tracing::warn!("cluster {}: {problem}", document.name);
+        }
+        Ok(self.adopt(document)?)
+    }
+
+    fn take_system(&mut self, text: &str) -> anyhow::Result<()> {
+        let document = SystemDocument::parse(text).map_err(anyhow::Error::msg)?;
+        let present = self.shelf.system().map_or(0, |s| s.revision);
+        anyhow::ensure!(document.revision > present, "this node's is as new");
+        Ok(self.keep_system(document)?)
+    }
+
+    fn lost(&self, document: &ClusterDocument) -> std::io::Result<()> {
+        let path = self.shelf.keep_lost(document)?;
+        tracing::error!(
+            "cluster {}: two texts of revision {} were committed; the one that lost is kept as {}",
+            document.name,
+            document.revision,
+            path.display()
+        );
+        Ok(())
+    }
+
+    /// Puts a checked revision in force: gate at boot, disk, decision loop.
+    fn adopt(&mut self, document: ClusterDocument) -> std::io::Result<()> {
+        let in_it = |me| checks::place(&document, me) != Place::Out;
+        if !self.me.as_ref().is_some_and(in_it) {
+            return self.leave(&document);
+        }
+        let fresh = self
+            .shelf
+            .get_by_id(document.id)
+            .is_none_or(|s| s.present.is_none());
+        // S7: what it may hold is closed at the next boot, even if this one ends between two lines of this.
+        self.write_guarded(Some(&document))?;
+        self.shelf.adopt(document.clone())?;
+        self.prepare_boot();
+        self.tell_adopted(document, fresh);
+        self.tell_staged();
+        Ok(())
+    }
+
+    /// C7, C15: stops being a member. The addresses stay where they are, as ordinary ones.
+    fn leave(&mut self, document: &ClusterDocument) -> std::io::Result<()> {
+        self.shelf.leave(document)?;
+        self.prepare_boot();
+        tracing::info!(
+            "cluster {}: this node is no longer in it, by revision {}",
+            document.name,
+            document.revision
+        );
+        self.decide.tell(Input::Left(Box::new(document.clone())));
+        self.tell_staged();
+        Ok(())
+    }
+
+    /// S7, A5: what the next boot must find. Failing is said; the present boot goes on.
+    fn prepare_boot(&mut self) {
+        if let Err(error) = self.write_guarded(None) {
+            tracing::error!("the gate's list for the next boot can't be written: {error}");
+        }
+        let Some(me) = &self.me else { return };
+        let units: Vec<String> = self
+            .shelf
+            .present()
+            .flat_map(|document| checks::units_of(document, me))
+            .collect();
+        if let Err(error) = self.machine.keep_from_boot(&units) {
+            tracing::error!(
+                "can't keep systemd from starting {} by itself at boot: {error:#}",
+                units.join(", ")
+            );
+        }
+    }
+
+    /// Writes the list of addresses that this node may hold, together with those of a document to come.
+    fn write_guarded(&self, more: Option<&ClusterDocument>) -> std::io::Result<()> {
+        let Some(me) = &self.me else { return Ok(()) };
+        let mut all: Vec<IpAddr> = self
+            .shelf
+            .present()
+            .chain(more)
+            .flat_map(|document| guarded_here(document, me))
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        crate::host::gate::write_guarded(&self.folders.guarded(), &all)
+    }
+
+    fn keep_system(&mut self, document: SystemDocument) -> std::io::Result<()> {
+        self.shelf.put_system(document)?;
+        self.tell_system();
+        Ok(())
+    }
+
+    fn tell_system(&self) {
+        let text = self.shelf.system().map(|system| SystemText {
+            revision: system.revision,
+            text: system.to_text().into(),
+        });
+        self.decide.tell(Input::System(text.unwrap_or_default()));
+    }
+
+    fn tell_staged(&self) {
+        let staged = self.shelf.staged().cloned().collect();
+        self.decide.tell(Input::Staged(staged));
+    }
+
+    fn enrolled(&self) -> Result<&Identity, Fault> {
+        self.me.as_ref().ok_or_else(|| {
+            fault(
+                Code::Refused,
+                "this machine is not a node of a system yet: add it with `backstay node add`",
+            )
+        })
+    }
+}
+
+/// The aliases that a document gives this node to hold.
+pub(crate) fn guarded_here<'a>(
+    document: &'a ClusterDocument,
+    me: &'a Identity,
+) -> impl Iterator<Item = IpAddr> + 'a {
+    document
+        .services
+        .iter()
+        .filter(|service| service.nodes.contains(&me.name))
+        .flat_map(|service| &service.aliases)
+        .filter(|alias| alias.kind == backstay_core::model::AddressKind::Alias)
+        .map(backstay_core::model::Alias::ip)
+}

@@ -1,0 +1,99 @@
+//! The agent protocol on a Unix socket: what the maintenance utility asks and orders.
+
+mod audit;
+mod changes;
+mod methods;
+mod session;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+pub use audit::Bridge;
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use backstay_wire::rpc::{AuditEntry, HistoryEntry};
+use nix::unistd::{Group, chown};
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
+
+use crate::decide::{Outbox, Pulse};
+use crate::documents::Keeper;
+use crate::store::Folders;
+use crate::store::journal::Journal;
+use changes::ChangeLock;
+
+/// Sessions at once; more are told to come back later.
+const MOST_SESSIONS: usize = 64;
+/// Members of this group may use the socket, where it exists.
+const GROUP: &str = "backstay";
+
+/// What all sessions share.
+pub struct Desk {
+    folders: Folders,
+    keeper: Arc<Mutex<Keeper>>,
+    decide: Outbox,
+    pulse: Pulse,
+    history: Journal<HistoryEntry>,
+    audit: Journal<AuditEntry>,
+    change: ChangeLock,
+    places: Semaphore,
+}
+
+impl Desk {
+    /// A desk with no session at it.
+    pub fn new(
+        folders: &Folders,
+        keeper: Arc<Mutex<Keeper>>,
+        decide: Outbox,
+        pulse: Pulse,
+        history: Journal<HistoryEntry>,
+        audit: Journal<AuditEntry>,
+    ) -> Self {
+        Self {
+            folders: folders.clone(),
+            keeper,
+            decide,
+            pulse,
+            history,
+            audit,
+            change: ChangeLock::default(),
+            places: Semaphore::new(MOST_SESSIONS),
+        }
+    }
+
+    /// Serves every client of the socket; ends only with the runtime.
+    pub async fn serve(self: Arc<Self>, listener: UnixListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let desk = Arc::clone(&self);
+                    tokio::spawn(async move { session::run(desk, stream).await });
+                }
+                Err(error) => {
+                    // Out of descriptors, for example: the clients that there are go on.
+                    tracing::warn!("can't accept a client: {error}");
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Opens the socket, for root and, where there is one, the group `backstay`. Call within a runtime; the caller
+/// holds the agent's lock, so that a socket which is there is a dead agent's.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    let group = Group::from_name(GROUP).ok().flatten();
+    let shared = group.is_some_and(|group| chown(path, None, Some(group.gid)).is_ok());
+    let mode = if shared { 0o660 } else { 0o600 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}

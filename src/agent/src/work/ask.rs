@@ -1,0 +1,188 @@
+//! Asking the network: is an alias in use (A2), does the reference address answer (S1).
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use backstay_core::engine::HostEvent;
+use ipnet::IpNet;
+
+use crate::decide::{Input, Job, Outbox};
+use crate::host::address::{Interface, Network};
+use crate::host::announce::{Announcer, Heard, Listener};
+use crate::host::packet::{Mac, Sign};
+
+/// Questions in the time that there is (RFC 5227 section 1.1 asks three times).
+const QUESTIONS: u32 = 3;
+/// How often answers are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// The longest that a question waits for an answer.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Asks in a thread of its own, which ends with the answer; it is told to the decision loop.
+pub(super) fn post(job: Job, decide: &Outbox) {
+    let decide = decide.clone();
+    let asked = std::thread::Builder::new()
+        .name("ask".into())
+        .spawn(move || answer(job, &decide));
+    if let Err(error) = asked {
+        tracing::error!("can't ask the network: {error}");
+    }
+}
+
+fn answer(job: Job, decide: &Outbox) {
+    match job {
+        Job::Probe {
+            cluster,
+            service,
+            aliases,
+            former,
+            within,
+        } => {
+            let used = probe(&aliases, &former, within.min(LONGEST)).unwrap_or_else(|error| {
+                // Not being able to ask is no reason to leave a service down.
+                tracing::error!("A2: can't probe {aliases:?}: {error}; taken for free");
+                false
+            });
+            let event = HostEvent::AliasInUse { service, used };
+            decide.tell(Input::Host(Some(cluster), event));
+        }
+        Job::CheckReference {
+            cluster,
+            reference,
+            base,
+            within,
+        } => {
+            let answered =
+                reference_answers(reference, base, within.min(LONGEST)).unwrap_or_else(|error| {
+                    tracing::error!("S1: can't ask the reference address: {error}");
+                    Some(false)
+                });
+            let event = HostEvent::Reference { answered };
+            decide.tell(Input::Host(Some(cluster), event));
+        }
+        _ => {}
+    }
+}
+
+/// Whether somebody but the former holder uses one of the aliases. The former holder is known by the hardware
+/// address that answers for its base addresses at the same time.
+fn probe(aliases: &[IpNet], former: &[IpAddr], within: Duration) -> std::io::Result<bool> {
+    let mut network = Network::open()?;
+    let Some(first) = aliases.first() else {
+        return Ok(false);
+    };
+    let Some((interface, _)) = network.subnet_of(first.addr())? else {
+        return Ok(false); // loopback: nobody else can use it
+    };
+    let announcer = Announcer::open(&interface.name)?;
+    let addresses: Vec<IpAddr> = aliases.iter().map(IpNet::addr).collect();
+    let mut watched = addresses.clone();
+    watched.extend(former);
+    let heard = question(&interface, &watched, within, false, || {
+        for address in &addresses {
+            announcer.probe(*address)?;
+        }
+        for base in former {
+            if let Some(source) = own_address(&interface, *base) {
+                announcer.ask(source, *base)?;
+            }
+        }
+        Ok(())
+    })?;
+    let known: BTreeSet<Mac> = heard
+        .iter()
+        .filter(|h| former.contains(&h.address))
+        .map(|h| h.mac)
+        .collect();
+    let foreign = heard
+        .iter()
+        .find(|h| addresses.contains(&h.address) && !known.contains(&h.mac));
+    if let Some(foreign) = foreign {
+        tracing::warn!("A2: {} is in use by {}", foreign.address, foreign.mac);
+    }
+    Ok(foreign.is_some())
+}
+
+/// `None`: there is no address to ask.
+fn reference_answers(
+    reference: Option<IpAddr>,
+    base: IpAddr,
+    within: Duration,
+) -> std::io::Result<Option<bool>> {
+    let mut network = Network::open()?;
+    let Some(interface) = network.carrier_of(base)? else {
+        return Ok(Some(false));
+    };
+    let gateways = network.gateways(Some(interface.index))?;
+    let on_link = |address: &IpAddr| own_address(&interface, *address).is_some();
+    // One that lies behind the gateway is reached only if the gateway is.
+    let target = reference
+        .filter(on_link)
+        .or_else(|| gateways.into_iter().find(on_link));
+    let Some(target) = target else {
+        return Ok(reference.map(|_| false));
+    };
+    if interface.carries(target) {
+        return Ok(Some(interface.carrier));
+    }
+    let Some(source) = own_address(&interface, target) else {
+        return Ok(Some(false));
+    };
+    let announcer = Announcer::open(&interface.name)?;
+    let heard = question(&interface, &[target], within, true, || {
+        announcer.ask(source, target)
+    })?;
+    Ok(Some(!heard.is_empty()))
+}
+
+/// An address of the interface on the subnet of another.
+fn own_address(interface: &Interface, other: IpAddr) -> Option<IpAddr> {
+    let nets = interface.addresses.iter().map(|address| address.net);
+    nets.filter(|net| net.contains(&other) && net.addr() != other)
+        .map(|net| net.addr())
+        .next()
+}
+
+/// Asks several times and collects who uses the watched addresses, until the time is over or, with `first`, one
+/// has answered.
+fn question(
+    interface: &Interface,
+    watched: &[IpAddr],
+    within: Duration,
+    first: bool,
+    ask: impl Fn() -> std::io::Result<()>,
+) -> std::io::Result<Vec<Heard>> {
+    let mut listeners = Vec::new();
+    if watched.iter().any(IpAddr::is_ipv4) {
+        listeners.push(Listener::arp(&interface.name)?);
+    }
+    if watched.iter().any(IpAddr::is_ipv6) {
+        listeners.push(Listener::nd(&interface.name)?);
+    }
+    for listener in &mut listeners {
+        listener.watch(watched);
+    }
+    let began = Instant::now();
+    let mut asked = 0;
+    let mut all: Vec<Heard> = Vec::new();
+    while began.elapsed() < within {
+        // The last question leaves a third of the time for its answer.
+        if asked < QUESTIONS && began.elapsed() >= within * asked / QUESTIONS {
+            ask()?;
+            asked += 1;
+        }
+        for listener in &listeners {
+            while let Some(heard) = listener.next_heard()? {
+                if heard.sign == Sign::Use && !all.contains(&heard) && all.len() < 64 {
+                    all.push(heard);
+                }
+            }
+        }
+        if first && !all.is_empty() {
+            break;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(all)
+}

@@ -1,0 +1,288 @@
+//! The machine as documents and the decision loop see it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use backstay_core::engine::UnitsState;
+use backstay_core::time::Mono;
+use backstay_wire::rpc::Facts;
+use ipnet::IpNet;
+use tokio::runtime::Runtime;
+
+use super::service;
+use crate::decide::{Errand, Hands, Happened};
+use crate::documents::Machine;
+use crate::host::address::{Interface, Network, NetworkWatch};
+use crate::host::announce::{Announcer, Form};
+use crate::host::gate::{self, Changes, Gate, GateWatch, Verdict};
+use crate::host::units::{Permits, Units};
+use crate::host::{clock, facts};
+use crate::store::{Folders, read_text, write_durably};
+
+/// Longest list of units with our drop-in, bytes.
+const LONGEST_LIST: usize = 64 * 1024;
+/// How long a look at a service may take before it counts as not running.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What may wait: for the keeper of documents.
+pub struct ThisMachine {
+    runtime: Runtime,
+    // Of its own: a connection belongs to the runtime that it was made in.
+    units: Units,
+    permits: Permits,
+    state: PathBuf,
+    list: PathBuf,
+}
+
+impl ThisMachine {
+    /// # Errors
+    /// The system's, if it has no descriptor left.
+    pub fn new(folders: &Folders, permits: Permits) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            runtime,
+            units: Units::new(),
+            permits,
+            state: folders.state.clone(),
+            list: folders.state.join("units"),
+        })
+    }
+
+    fn prepared(&self) -> Vec<String> {
+        let text = read_text(&self.list, LONGEST_LIST).ok().flatten();
+        let text = text.unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Machine for ThisMachine {
+    fn facts(&mut self) -> Facts {
+        self.runtime
+            .block_on(facts::collect(&self.units, &self.state))
+    }
+
+    fn look(&mut self, errand: &Errand) -> UnitsState {
+        if service::can_be_looked_at(errand) {
+            let look = async {
+                let look = service::look(errand, &self.units);
+                tokio::time::timeout(LOOK, look).await
+            };
+            let none = |_| service::verdict(0, 1);
+            return self.runtime.block_on(look).unwrap_or_else(none);
+        }
+        // Nothing of it can be asked: it is where its address is.
+        let aliases = &errand.service.aliases;
+        let there = Network::open().and_then(|mut network| network.interfaces());
+        let there = there.unwrap_or_default();
+        let here = |ip| there.iter().any(|i: &Interface| i.carries(ip));
+        let running = aliases.iter().filter(|alias| here(alias.ip())).count();
+        let all = running == aliases.len() && running > 0;
+        service::verdict(usize::from(all), 1)
+    }
+
+    fn keep_from_boot(&mut self, wanted: &[String]) -> Result<()> {
+        let prepared = self.prepared();
+        if prepared.is_empty() && wanted.is_empty() {
+            return Ok(());
+        }
+        let mut all = prepared.clone();
+        all.extend(wanted.iter().cloned());
+        all.sort_unstable();
+        all.dedup();
+        // The list first: a drop-in that is on no list would never be removed.
+        write_durably(&self.list, all.join("\n").as_bytes())?;
+        let mut reload = false;
+        for unit in wanted {
+            let active = self.runtime.block_on(self.units.state(unit));
+            if active.is_ok_and(|state| service::is_on(state.active)) {
+                self.permits.grant(unit)?;
+            }
+            reload |= self.permits.write_drop_in(unit)?;
+        }
+        for unit in prepared.iter().filter(|unit| !wanted.contains(unit)) {
+            reload |= self.permits.remove_drop_in(unit)?;
+            self.permits.revoke(unit)?;
+        }
+        if reload {
+            self.runtime.block_on(self.units.reload())?;
+        }
+        write_durably(&self.list, wanted.join("\n").as_bytes())?;
+        Ok(())
+    }
+}
+
+/// What works in microseconds: for the decision loop.
+pub struct RealHands {
+    gate: Box<dyn Gate>,
+    gate_watch: Option<GateWatch>,
+    network: Network,
+    network_watch: NetworkWatch,
+    announcers: BTreeMap<u32, Announcer>,
+}
+
+impl RealHands {
+    /// Opens everything and lays the gate's skeleton: what is guarded already stays closed or open as it is.
+    ///
+    /// # Errors
+    /// A machine on which the gate can't be laid has no protection: no agent may run there.
+    pub fn open() -> Result<Self> {
+        let (mut gate, way) = gate::open();
+        gate.install().context("the gate can't be laid")?;
+        tracing::debug!("gate by {way}");
+        let gate_watch = GateWatch::open(gate.writers())
+            .inspect_err(|error| tracing::warn!("the gate is not watched, only verified: {error}"))
+            .ok();
+        Ok(Self {
+            gate,
+            gate_watch,
+            network: Network::open().context("can't open netlink")?,
+            network_watch: NetworkWatch::open().context("can't watch the network")?,
+            announcers: BTreeMap::new(),
+        })
+    }
+
+    fn carrying(&mut self, address: IpAddr) -> Result<Option<Interface>> {
+        Ok(self.network.carrier_of(address)?)
+    }
+
+    /// Made when first needed, and again after it failed: the interface may have been made anew.
+    fn announcer(&mut self, interface: &Interface) -> Result<&Announcer> {
+        if !self.announcers.contains_key(&interface.index) {
+            let announcer = Announcer::open(&interface.name)
+                .with_context(|| format!("can't announce on {}", interface.name))?;
+            self.announcers.insert(interface.index, announcer);
+        }
+        self.announcers
+            .get(&interface.index)
+            .context("no such interface")
+    }
+}
+
+impl Hands for RealHands {
+    fn now(&self) -> Mono {
+        Mono(clock::boottime_ns())
+    }
+
+    fn guard(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        Ok(self.gate.guard(addresses)?)
+    }
+
+    fn arm(&mut self, addresses: &[IpAddr], slot: u8, hold: Duration) -> Result<()> {
+        Ok(self.gate.arm(addresses, slot.into(), hold)?)
+    }
+
+    fn live(&mut self, addresses: &[IpAddr], slot: u8) -> Result<()> {
+        Ok(self.gate.live(addresses, slot.into())?)
+    }
+
+    fn close(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        Ok(self.gate.close(addresses)?)
+    }
+
+    fn is_open(&mut self, addresses: &[IpAddr]) -> Result<bool> {
+        for address in addresses {
+            let state = self.gate.state(*address)?;
+            if !state.guarded || !state.open() {
+                return Ok(false);
+            }
+        }
+        Ok(!addresses.is_empty())
+    }
+
+    fn mend_gate(&mut self) -> Result<bool> {
+        if self.gate.verify()? == Verdict::Intact {
+            return Ok(false);
+        }
+        self.gate.install()?;
+        Ok(true)
+    }
+
+    fn add_address(&mut self, address: IpNet) -> Result<()> {
+        let on_subnet = self.network.subnet_of(address.addr())?;
+        let (interface, _) = on_subnet.with_context(|| {
+            format!("no interface of this machine is on the subnet of {address}")
+        })?;
+        self.network.add(interface.index, address)?;
+        Ok(())
+    }
+
+    fn remove_address(&mut self, address: IpNet) -> Result<()> {
+        let Some(interface) = self.carrying(address.addr())? else {
+            return Ok(());
+        };
+        let there = interface.addresses.iter().map(|a| a.net);
+        // With the prefix that it was put on with, perhaps by somebody else.
+        for net in there.filter(|net| net.addr() == address.addr()) {
+            self.network.remove(&interface, net)?;
+        }
+        Ok(())
+    }
+
+    fn addresses(&mut self) -> Result<Vec<IpAddr>> {
+        let interfaces = self.network.interfaces()?;
+        let all = interfaces.iter().flat_map(|i| &i.addresses);
+        Ok(all.map(|address| address.net.addr()).collect())
+    }
+
+    fn carrier(&mut self, address: IpAddr) -> Result<Option<bool>> {
+        let interface = self.carrying(address)?;
+        Ok(interface.map(|interface| interface.carrier && interface.up))
+    }
+
+    fn announce(&mut self, addresses: &[IpNet], reply_form: bool) -> Result<()> {
+        let form = if reply_form {
+            Form::Reply
+        } else {
+            Form::Request
+        };
+        for address in addresses {
+            let Some(interface) = self.carrying(address.addr())? else {
+                continue;
+            };
+            if interface.loopback {
+                continue; // nobody to tell
+            }
+            let sent = self.announcer(&interface)?.announce(address.addr(), form);
+            if let Err(error) = sent {
+                self.announcers.remove(&interface.index);
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn watched(&self) -> Vec<BorrowedFd<'_>> {
+        let mut all = vec![self.network_watch.as_fd()];
+        all.extend(self.gate_watch.as_ref().map(GateWatch::as_fd));
+        all
+    }
+
+    fn happened(&mut self) -> Happened {
+        let mut events = Vec::new();
+        let read = self.network_watch.read(&mut events);
+        if !events.is_empty() {
+            // An interface may have been made anew under its old number, or got another hardware address.
+            self.announcers.clear();
+        }
+        let gate = self.gate_watch.as_mut().map(GateWatch::changed_by_others);
+        let gate = match gate {
+            None | Some(Ok(Changes::Ours)) => false,
+            Some(Ok(_)) => true,
+            Some(Err(_)) => {
+                // A dead socket would be readable for ever.
+                self.gate_watch = None;
+                true
+            }
+        };
+        Happened {
+            network: read.is_err() || !events.is_empty(),
+            gate,
+        }
+    }
+}
