@@ -25,6 +25,8 @@ pub(crate) struct Checks {
     asked: BTreeMap<(usize, ServiceId, NodeId), (u64, Mono)>,
     /// By listener, service and speaker: the highest release heard.
     heard_release: BTreeMap<(usize, ServiceId, NodeId), (u64, Option<NodeId>)>,
+    /// By listener, speaker and link: the last beat's boot and number.
+    marks: BTreeMap<(usize, NodeId, u8), (u64, u64)>,
     /// The listener's clock when it heard.
     pub(crate) clocks: Vec<Mono>,
 }
@@ -39,6 +41,7 @@ impl Checks {
             yes: BTreeMap::new(),
             asked: BTreeMap::new(),
             heard_release: BTreeMap::new(),
+            marks: BTreeMap::new(),
             clocks: vec![Mono(0); size],
         }
     }
@@ -52,7 +55,13 @@ impl Checks {
     }
 
     /// A beat was handed in at node `n`.
-    pub(crate) fn heard(&mut self, n: usize, beat: &Beat) {
+    pub(crate) fn heard(&mut self, n: usize, beat: &Beat, link: u8) {
+        let mark = self.marks.entry((n, beat.from, link)).or_default();
+        let is = (beat.boot, beat.sequence);
+        if *mark >= is {
+            return; // doubled or overtaken
+        }
+        *mark = is;
         for ask in &beat.asks {
             let key = (n, ask.service, beat.from);
             self.asked.insert(key, (ask.term, self.clocks[n]));

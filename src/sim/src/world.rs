@@ -292,7 +292,7 @@ impl World {
         match input {
             Input::Beat(beat, link) => {
                 self.checks.clocks[n] = now;
-                self.checks.heard(n, &beat);
+                self.checks.heard(n, &beat, link);
                 agent.engine.handle_beat(&beat, link, now);
             }
             Input::Timer => agent.engine.handle_timer(now),

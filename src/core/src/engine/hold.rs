@@ -21,6 +21,8 @@ pub(super) struct Hold {
     /// When each slot was armed; none: clear.
     slots: [Option<Mono>; GateOp::SLOTS as usize],
     next: u8,
+    /// The newest slot has been in no beat yet.
+    fresh: bool,
 }
 
 impl Hold {
@@ -30,7 +32,21 @@ impl Hold {
         let slot = self.next;
         self.next = (slot + 1) % GateOp::SLOTS;
         self.slots[usize::from(slot)] = Some(now);
+        self.fresh = true;
         slot
+    }
+
+    /// Gives up the newest slot if it was decided on more than `late_by` ago and has been waiting to be
+    /// made live since. True: it was.
+    pub(super) fn withdraw(&mut self, late_by: Duration, now: Mono) -> bool {
+        let newest = (self.next + GateOp::SLOTS - 1) % GateOp::SLOTS;
+        let slot = &mut self.slots[usize::from(newest)];
+        let late = self.fresh && slot.is_some_and(|armed| now.since(armed) > late_by);
+        if late {
+            *slot = None;
+        }
+        self.fresh = false;
+        late
     }
 
     /// That slot could not be armed or made live.
