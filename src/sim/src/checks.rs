@@ -91,7 +91,7 @@ impl World {
     }
 
     /// The gate of service `s` on node `n` is open after a change.
-    pub(crate) fn check_open(&mut self, n: usize, s: usize, was_open: bool, agent: &Agent) {
+    pub(crate) fn check_open(&mut self, n: usize, s: usize, anew: bool, agent: &Agent) {
         let (who, id) = (self.name(n).to_owned(), self.first.services[s].id);
         if let Some(other) = (0..self.nodes.len())
             .find(|o| *o != n && self.nodes[*o].is_open(s, self.now))
@@ -112,7 +112,7 @@ impl World {
             let what = format!("web{} opens on {who} under the released term {term}", s + 1);
             self.fail("invariant 5", what);
         }
-        if !was_open && term <= self.checks.opened[n][s] {
+        if anew && term <= self.checks.opened[n][s] {
             let what = format!("web{} opens again on {who} under the expired term {term}", s + 1);
             self.fail("invariant 10", what);
         }

@@ -145,17 +145,16 @@ impl World {
                 let hold = node.clock.lasts(ns(agent.engine.document().hold()));
                 let late = self.rng.below(JIFFY);
                 let until = self.now + hold + late;
-                self.on(service, |w, s| w.nodes[n].gates[s].arm(slot, until));
+                self.on(service, |w, s| w.nodes[n].gates[s].arm(slot, w.now, until));
             }
             GateOp::Live { service, slot } => self.on(service, |w, s| {
-                let was_open = w.nodes[n].is_open(s, w.now);
-                w.nodes[n].gates[s].live(slot);
+                let anew = w.nodes[n].gates[s].live(slot, w.now);
                 if w.nodes[n].is_open(s, w.now) {
-                    w.check_open(n, s, was_open, agent);
+                    w.check_open(n, s, anew, agent);
                 }
             }),
             GateOp::Close { service } => self.on(service, |w, s| {
-                w.nodes[n].gates[s] = crate::machine::Gate::default();
+                w.nodes[n].gates[s].close();
             }),
         }
     }

@@ -58,6 +58,7 @@ impl Clock {
 /// One slot of the kernel's gate.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Slot {
+    armed: Ns,
     until: Option<Ns>,
     live: bool,
 }
@@ -66,6 +67,8 @@ pub(crate) struct Slot {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gate {
     slots: [Slot; GateOp::SLOTS as usize],
+    /// When the last slot that was live runs or ran out.
+    open_until: Ns,
 }
 
 impl Gate {
@@ -76,16 +79,37 @@ impl Gate {
     }
 
     /// PROTOCOL 14.
-    pub(crate) const fn arm(&mut self, slot: u8, until: Ns) {
+    pub(crate) const fn arm(&mut self, slot: u8, now: Ns, until: Ns) {
         self.slots[slot as usize] = Slot {
+            armed: now,
             until: Some(until),
             live: false,
         };
     }
 
-    /// PROTOCOL 16. An expired slot is no longer in the armed set; to be live helps it nothing.
-    pub(crate) const fn live(&mut self, slot: u8) {
-        self.slots[slot as usize].live = true;
+    /// PROTOCOL 16. An expired slot is no longer in the armed set; to be live helps it nothing. True: it
+    /// is open again, by a slot that was armed after it had closed.
+    pub(crate) fn live(&mut self, slot: u8, now: Ns) -> bool {
+        let slot = &mut self.slots[slot as usize];
+        slot.live = true;
+        let until = slot.until.unwrap_or_default();
+        let anew = until > now && slot.armed > self.open_until;
+        self.open_until = self.open_until.max(until);
+        anew
+    }
+
+    /// The slot that is live with the most time left.
+    pub(crate) fn newest(&self, now: Ns) -> Option<u8> {
+        let live = |s: &&Slot| s.live && s.until.is_some_and(|u| u > now);
+        let newest = self.slots.iter().filter(live).max_by_key(|s| s.until)?;
+        let at = self.slots.iter().position(|s| s.until == newest.until)?;
+        u8::try_from(at).ok()
+    }
+
+    /// All slots are cleared.
+    pub(crate) fn close(&mut self) {
+        self.slots = Default::default();
+        self.open_until = 0;
     }
 
     /// A machine that stood still for `by` finds its slots' time standing where it was.
@@ -93,6 +117,7 @@ impl Gate {
         for slot in &mut self.slots {
             slot.until = slot.until.map(|u| u + by);
         }
+        self.open_until += by;
     }
 }
 

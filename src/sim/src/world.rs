@@ -236,9 +236,8 @@ impl World {
         node.boot += 1;
         // The time is read before the gate is.
         let now = node.clock.read(self.now);
-        let open = (0..node.gates.len())
-            .filter(|s| node.is_open(*s, self.now))
-            .map(|s| self.first.services[s].id)
+        let slots: Vec<_> = (0..node.gates.len())
+            .filter_map(|s| Some((self.first.services[s].id, node.gates[s].newest(self.now)?)))
             .collect();
         let start = Start {
             boot: node.boot,
@@ -246,7 +245,8 @@ impl World {
             nonce: self.rng.draw(),
             run: node.run.clone(),
             fresh,
-            open,
+            open: slots.iter().map(|(id, _)| *id).collect(),
+            slots,
         };
         let blank = node.run.is_none() && !fresh;
         let me = self.first.members[n].id;
@@ -255,6 +255,10 @@ impl World {
             prepare(&mut engine);
         }
         let mut agent = Agent::new(engine, self.now, blank);
+        if self.script.stage == crate::faults::Stage::Faults && self.rng.chance(50) {
+            let lasts = self.rng.between(1, 3) * ns(self.first.hold()) / 2;
+            agent.trap = Some((self.rng.below(8), crate::node::Trap::Pause(lasts)));
+        }
         for (s, units) in node.units.iter().enumerate() {
             let id = self.first.services[s].id;
             agent.inbox.push_back(Input::Units(id, units.found()));

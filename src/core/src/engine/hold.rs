@@ -36,6 +36,11 @@ impl Hold {
         slot
     }
 
+    /// Rules 15 and 21: that slot was live before this agent was; the turn begins after it.
+    pub(super) fn leave(&mut self, slot: u8) {
+        self.next = (slot + 1) % GateOp::SLOTS;
+    }
+
     /// Gives up the newest slot if it was decided on more than `late_by` ago and has been waiting to be
     /// made live since. True: it was.
     pub(super) fn withdraw(&mut self, late_by: Duration, now: Mono) -> bool {
