@@ -243,6 +243,30 @@ fn u6_creating_needs_every_member() {
 }
 
 #[test]
+fn u6_ending_a_cluster_needs_every_member_that_it_had() {
+    let world = world();
+    carry_out(&world).unwrap();
+    world.manner("n2", Manner::Unreachable);
+    let picture = gather(&world, LONG);
+    let action = Action::DeleteCluster {
+        cluster: "demo".parse().unwrap(),
+    };
+    let (system, views, bases) = (picture.system(), picture.best_views(), picture.bases());
+    let situation = Situation {
+        system: &system,
+        clusters: &picture.clusters,
+        views: &views,
+        bases: &bases,
+        by: "me@here",
+        wall: 1_700_000_000,
+    };
+    let plan = plan(&action, &situation).unwrap();
+    let (problems, _) = preflight::preflight(&action, &plan, &picture);
+    let places: Vec<&str> = problems.iter().map(|p| p.place.as_str()).collect();
+    assert_eq!(places, ["node n2"]);
+}
+
+#[test]
 fn c9_c10_warnings_are_named_and_overridden_by_name() {
     let world = world();
     let mut picture = gather(&world, LONG);
