@@ -251,7 +251,13 @@ fn u6_ending_a_cluster_needs_every_member_that_it_had() {
     let action = Action::DeleteCluster {
         cluster: "demo".parse().unwrap(),
     };
-    let (system, views, bases) = (picture.system(), picture.best_views(), picture.bases());
+    let mut views = view(ServiceState::Running, &["n1"], 1).clusters;
+    let mut web2 = views[0].services[0].clone();
+    web2.name = "web2".parse().unwrap();
+    web2.home = name("n2");
+    web2.running_on = vec![name("n2")];
+    views[0].services.push(web2);
+    let (system, bases) = (picture.system(), picture.bases());
     let situation = Situation {
         system: &system,
         clusters: &picture.clusters,

@@ -72,7 +72,7 @@ pub fn absent(action: &Action, plan: &Plan, picture: &Picture) -> Vec<Problem> {
         .flat_map(|d| {
             d.members
                 .iter()
-                .chain(before(d).iter().flat_map(|c| &c.members))
+                .chain(before(d).into_iter().flat_map(|c| &c.members))
         })
         .map(|m| &m.name)
         .collect();
