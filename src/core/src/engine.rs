@@ -10,11 +10,15 @@
 //! 3. Then ask [`Engine::poll_timer`] and call [`Engine::handle_timer`] no later than it says. A
 //!    driver that was held up calls `handle_timer` first, before it hands in what queued up.
 //! 4. Before the first beat, say by [`Engine::handle_units`] what runs, for every service.
+//! 5. [`Engine::beat`] is told the time at that moment, not the input's: between arming a slot and making
+//!    it live it is asked for, and takes back what a pause has made void. [`Engine::new`] is told a time
+//!    that was read before the gate was read back.
 //!
 //! Same inputs, same outputs.
 
 mod alarms;
 mod beat;
+mod begin;
 mod effect;
 mod hands;
 mod hold;
@@ -26,6 +30,7 @@ mod merge;
 mod permission;
 mod placement;
 mod speak;
+mod tell;
 mod view;
 mod voter;
 mod why;
@@ -40,7 +45,7 @@ use crate::time::Mono;
 
 use alarms::Alarms;
 use lifecycle::{Event, Phase};
-use local::{Local, Standing};
+use local::Local;
 use membership::{Bounds, Heard, Peer};
 
 pub use beat::{
@@ -90,6 +95,8 @@ pub struct Engine {
     next_beat: Mono,
     /// What `poll_timer` last promised, to notice being held up.
     promised: Option<Mono>,
+    /// The last time that was told: between two promises nothing takes long.
+    seen: Mono,
     sequence: u64,
     send_now: bool,
     greeted: Mono,
@@ -156,6 +163,7 @@ impl Engine {
             handed_over: false,
             next_beat: now,
             promised: None,
+            seen: now,
             sequence: 0,
             send_now: false,
             greeted: now,
@@ -296,8 +304,6 @@ impl Engine {
             }
             self.renew(now);
             self.refresh_alarms(now);
-            self.effects.push_back(Effect::SendBeats);
-            self.send_now = false;
         }
     }
 
@@ -407,7 +413,7 @@ impl Engine {
                 }
             }
             HostEvent::AliasPresent { service, present } => {
-                self.mend_addresses(service, present, now)
+                self.mend_addresses(service, present, now);
             }
             HostEvent::Gate { intact } => {
                 if intact && !self.host.gate_ok {
@@ -472,6 +478,7 @@ impl Engine {
 
     /// When [`Engine::handle_timer`] wants to be called.
     pub fn poll_timer(&mut self, now: Mono) -> Mono {
+        self.notice(now);
         let at = self.deadline(now);
         self.promised = Some(at);
         at
@@ -479,21 +486,26 @@ impl Engine {
 
     // ---- inside ----
 
-    /// The first thing at every input: was this node held up? Then what it holds is doubted before
-    /// anything else, and silence that fell into the pause is nobody's (PROTOCOL 18; S5).
-    fn enter(&mut self, now: Mono) {
-        if let Some(promised) = self.promised.take() {
-            let late = now.since(promised);
-            if late > self.beat_every.max(Duration::from_millis(50)) {
-                for peer in &mut self.peers {
-                    peer.forgive(late);
-                }
-                for local in &mut self.services {
-                    local.ask_heard = local.ask_heard.after(late);
-                    local.ballot.heard = local.ballot.heard.after(late);
-                }
+    /// Was this node held up, before an input or in the middle of effects? Then silence that fell into
+    /// the pause is nobody's (PROTOCOL 18; S5).
+    fn notice(&mut self, now: Mono) {
+        let due = self.promised.take().unwrap_or(self.seen);
+        self.seen = self.seen.max(now);
+        let late = now.since(due);
+        if late > self.beat_every.max(Duration::from_millis(50)) {
+            for peer in &mut self.peers {
+                peer.forgive(late);
+            }
+            for local in &mut self.services {
+                local.ask_heard = local.ask_heard.after(late);
+                local.ballot.heard = local.ballot.heard.after(late);
             }
         }
+    }
+
+    /// The first thing at every input: what this node holds is doubted before anything else.
+    fn enter(&mut self, now: Mono) {
+        self.notice(now);
         for i in 0..self.services.len() {
             if self.services[i].hold.has_lapsed(self.hold_for, now)
                 && self.services[i].phase.holds()
@@ -518,103 +530,6 @@ impl Engine {
         if self.greeted <= now {
             self.greeted = now.after(Duration::from_millis(10));
             self.send_now = true;
-        }
-    }
-
-    /// Brings peers and services into the document's order, keeping what is known of them.
-    fn align(&mut self, now: Mono) {
-        let me = self.me;
-        self.my = self
-            .document
-            .members
-            .iter()
-            .position(|m| m.id == me)
-            .unwrap_or(usize::MAX);
-        if self.document.deleted {
-            self.my = usize::MAX;
-        }
-        let mut known = core::mem::take(&mut self.peers);
-        self.peers = (self.document.members.iter())
-            .map(|m| match known.iter().position(|p| p.id == m.id) {
-                Some(at) => known.swap_remove(at),
-                None => Peer::new(m.id),
-            })
-            .collect();
-        let mut known = core::mem::take(&mut self.services);
-        for service in self.document.services.iter().take(MAX_SERVICES) {
-            let plan = Standing::of(&self.document, service);
-            let local = match known.iter().position(|l| l.id == service.id) {
-                Some(at) => Local {
-                    plan,
-                    ..known.swap_remove(at)
-                },
-                None => Local::new(service.id, plan, now),
-            };
-            self.services.push(local);
-        }
-        // Places changed their meaning.
-        for local in &mut self.services {
-            local.query = local::Query::default();
-        }
-    }
-
-    /// A new epoch begins: its records count, and what it says this node holds goes on (PROTOCOL 30).
-    fn inherit_base(&mut self, now: Mono) {
-        for base in self.document.bases.clone() {
-            let Some(i) = self.place(base.service) else {
-                continue;
-            };
-            let holder = base
-                .holder
-                .as_ref()
-                .and_then(|n| self.document.member(n))
-                .map(|m| m.id);
-            let local = &mut self.services[i];
-            if base.term <= local.highest && local.highest > 0 {
-                continue;
-            }
-            local.saw(base.term);
-            local.ballot.term = base.term;
-            local.ballot.holder = holder;
-            local.ballot.released = false;
-            local.ballot.heard = now;
-            local.ask_heard = now;
-            if holder == Some(self.me) && local.phase == Phase::Idle {
-                local.hold.term = base.term;
-                local.hold.holding = true;
-                self.step(i, Event::Inherit, now);
-            }
-        }
-    }
-
-    /// The agent restarted on a machine that did not (PROTOCOL 21, A5).
-    fn restore(&mut self, run: &RunState, now: Mono) {
-        for record in &run.records {
-            self.learn(record.service, |l| {
-                l.saw(record.term);
-                l.ballot.term = record.term;
-                l.ballot.holder = record.holder;
-                l.ballot.released = record.released;
-                l.ballot.successor = record.successor;
-            });
-        }
-        for held in &run.holds {
-            let Some(i) = self.place(held.service) else {
-                continue;
-            };
-            let open = self.start.open.contains(&held.service);
-            let local = &mut self.services[i];
-            local.saw(held.asked);
-            local.hold.term = held.asked;
-            local.hold.released = held.released;
-            if held.holding == Some(held.asked) {
-                if open {
-                    local.hold.holding = true;
-                    self.step(i, Event::Inherit, now);
-                } else {
-                    local.hold.released = local.hold.released.max(held.asked);
-                }
-            }
         }
     }
 

@@ -8,5 +8,6 @@ pub mod failure;
 pub mod ops;
 pub mod output;
 pub mod remote;
+pub mod trial;
 
 pub use failure::{Changed, Exit, Failure};

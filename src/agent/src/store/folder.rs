@@ -65,7 +65,7 @@ pub fn remove_durably(path: &Path) -> io::Result<()> {
 }
 
 /// Gives a file another name in its folder, for good.
-pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync_folder(to)
 }

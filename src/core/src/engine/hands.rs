@@ -2,15 +2,17 @@
 
 use core::time::Duration;
 
-use crate::model::{RuleId, SplitStops};
+use arrayvec::ArrayVec;
+
+use crate::model::{MAX_SERVICES, RuleId};
 use crate::time::Mono;
 
-use super::effect::{Effect, GateOp, Record, Stage, Stopped};
+use super::effect::{Effect, GateOp};
 use super::lifecycle::{self, Action, Event, Phase};
 use super::local::Local;
 use super::placement::{Room, Want};
 use super::why::Why;
-use super::{Engine, NodeState};
+use super::{Engine, NodeState, RHO};
 
 impl Engine {
     /// Brings every service as far as it can go now.
@@ -218,27 +220,72 @@ impl Engine {
         local.rival = None;
     }
 
-    /// Rules 14 to 16. In `available` the holder makes its own slot live.
+    /// Rules 14 to 16: arm, ask, make live. In `available` the holder makes its own slot live; the beat
+    /// between arming and that is where a pause is noticed (see [`Engine::withdraw`]).
     fn open(&mut self, i: usize, now: Mono) {
-        let local = &mut self.services[i];
-        let (service, slot) = (local.id, local.hold.next_slot(now));
-        self.effects
-            .push_back(Effect::Gate(GateOp::Arm { service, slot }));
+        let slot = self.arm(i, now);
+        let service = self.services[i].id;
+        self.effects.push_back(Effect::SendBeats);
         self.effects
             .push_back(Effect::Gate(GateOp::Live { service, slot }));
     }
 
-    /// Before each beat: everything that is held gets its next slot.
+    fn arm(&mut self, i: usize, now: Mono) -> u8 {
+        let local = &mut self.services[i];
+        let (service, slot) = (local.id, local.hold.next_slot(now));
+        self.effects
+            .push_back(Effect::Gate(GateOp::Arm { service, slot }));
+        slot
+    }
+
+    /// With each beat: everything that is held gets its next slot.
     pub(super) fn renew(&mut self, now: Mono) {
+        let mut live = ArrayVec::<_, MAX_SERVICES>::new();
         for i in 0..self.services.len() {
+            let service = self.services[i].id;
             if self.services[i].close_again {
                 self.services[i].close_again = false;
-                let service = self.services[i].id;
                 self.effects
                     .push_back(Effect::Gate(GateOp::Close { service }));
             }
-            if self.services[i].hold.holding && self.services[i].phase.holds() {
-                self.open(i, now);
+            if self.my != usize::MAX
+                && self.services[i].hold.holding
+                && self.services[i].phase.holds()
+            {
+                let slot = self.arm(i, now);
+                live.push(GateOp::Live { service, slot });
+            }
+        }
+        self.effects.push_back(Effect::SendBeats);
+        self.send_now = false;
+        self.effects.extend(live.into_iter().map(Effect::Gate));
+    }
+
+    /// While a beat is composed: a slot that was armed long after this node decided so must not be made
+    /// live, for others may count this node as gone by now; and what would follow it is not done. Slots
+    /// armed in time close by themselves before W has passed for whoever heard the beat before this one
+    /// (PROTOCOL 36). A pause after this check finds its slot expired.
+    pub(super) fn withdraw(&mut self, now: Mono) {
+        let spare = self.document.wait().mul_f64(1.0 - 2.0 * RHO);
+        let spare = spare.saturating_sub(self.hold_for + self.beat_every);
+        let late_by = spare.max(self.beat_every / 4);
+        for i in 0..self.services.len() {
+            let local = &mut self.services[i];
+            let service = local.id;
+            if !local.hold.holding || !local.phase.holds() {
+                continue;
+            }
+            let late = local.hold.withdraw(late_by, now);
+            let lapsed = local.hold.has_lapsed(self.hold_for, now);
+            if late {
+                self.effects.retain(|effect| match effect {
+                    Effect::Gate(GateOp::Live { service: s, .. }) => *s != service,
+                    Effect::AddAddresses(s)
+                    | Effect::Announce { service: s, .. }
+                    | Effect::StartUnits(s)
+                    | Effect::RunHooks { service: s, .. } => !lapsed || *s != service,
+                    _ => true,
+                });
             }
         }
     }
@@ -388,154 +435,6 @@ impl Engine {
             }
         }
         at
-    }
-
-    // ---- records (F15, U10) ----
-
-    pub(super) fn record(
-        &mut self,
-        i: Option<usize>,
-        rule: RuleId,
-        sentence: String,
-        stage: Option<Stage>,
-        took: Option<Duration>,
-        at: Mono,
-    ) {
-        self.effects.push_back(Effect::Record(Record {
-            at,
-            service: i.map(|i| self.services[i].id),
-            term: i.map_or(0, |i| self.services[i].highest),
-            rule,
-            sentence,
-            stage,
-            took_us: took.map(|t| u64::try_from(t.as_micros()).unwrap_or(u64::MAX)),
-        }));
-    }
-
-    fn record_row(&mut self, i: usize, row: &lifecycle::Row, rule: RuleId, now: Mono) {
-        let local = &self.services[i];
-        let sentence = row
-            .sentence
-            .replace("{service}", self.document.services[i].name.as_str())
-            .replace("{node}", self.document.members[self.my].name.as_str())
-            .replace("{term}", &local.hold.term.to_string())
-            .replace("{why}", &self.say(local.why));
-        let stage = match (row.on, row.to) {
-            (Event::Permit | Event::Inherit, _) => Some(Stage::Unblocked),
-            (Event::Started, Phase::Running) => Some(Stage::Healthy),
-            (_, Phase::Stopping) => Some(Stage::Closed),
-            _ => None,
-        };
-        self.record(Some(i), rule, sentence, stage, None, now);
-    }
-
-    /// The stages that lie before the opening, from what was noted at the time.
-    fn record_takeover(&mut self, i: usize, now: Mono) {
-        let Why::HomeDown(home) = self.services[i].why else {
-            return;
-        };
-        let peer = &self.peers[usize::from(home)];
-        let (heard, suspected) = (peer.heard, peer.suspected);
-        let name = self.document.members[usize::from(home)].name.clone();
-        if let Some(heard) = heard {
-            let rule = || RuleId::of("F1");
-            self.record(
-                Some(i),
-                rule(),
-                format!("{name} was last heard"),
-                Some(Stage::LastHeard),
-                None,
-                heard,
-            );
-            if let Some(at) = suspected {
-                let after = Some(at.since(heard));
-                self.record(
-                    Some(i),
-                    rule(),
-                    format!("{name} missed beats"),
-                    Some(Stage::Suspected),
-                    after,
-                    at,
-                );
-            }
-            let at = heard.after(self.document.wait()).min(now);
-            let after = Some(at.since(heard));
-            self.record(
-                Some(i),
-                rule(),
-                format!("{name} counts as down"),
-                Some(Stage::Confirmed),
-                after,
-                at,
-            );
-        }
-        self.record(
-            Some(i),
-            RuleId::of("A1"),
-            "the alias was announced".to_owned(),
-            Some(Stage::Announced),
-            None,
-            now,
-        );
-    }
-
-    pub(super) fn record_started(&mut self, i: usize, took: Duration, now: Mono) {
-        let sentence = format!(
-            "what belongs to {} was started",
-            self.document.services[i].name
-        );
-        self.record(
-            Some(i),
-            RuleId::of("F2"),
-            sentence,
-            Some(Stage::Started),
-            Some(took),
-            now,
-        );
-    }
-
-    pub(super) fn record_stopped(&mut self, i: usize, stopped: Stopped, took: Duration, now: Mono) {
-        let how = match stopped {
-            Stopped::Gently => "was stopped",
-            Stopped::Killed => "did not stop in its time and was killed",
-        };
-        let sentence = format!("what belongs to {} {how}", self.document.services[i].name);
-        self.record(Some(i), RuleId::of("F14"), sentence, None, Some(took), now);
-    }
-
-    fn record_split(&mut self, i: usize, rival: usize, now: Mono) {
-        let service = &self.document.services[i].name;
-        let (me, other) = (
-            &self.document.members[self.my].name,
-            &self.document.members[rival].name,
-        );
-        let stops = match self.document.split_stops {
-            SplitStops::Home => "home",
-            SplitStops::Standby => "the standby",
-        };
-        let sentence = format!(
-            "{service} runs on {me} and on {other}, which see each other again; {stops} stops"
-        );
-        self.record(Some(i), RuleId::of("S1"), sentence, None, None, now);
-    }
-
-    /// A reason as a sentence.
-    pub(super) fn say(&self, why: Why) -> String {
-        let document = &self.document;
-        why.sentence(
-            |n| {
-                document
-                    .members
-                    .get(usize::from(n))
-                    .map_or("?", |m| m.name.as_str())
-            },
-            |s| {
-                document
-                    .services
-                    .get(usize::from(s))
-                    .map_or("?", |s| s.name.as_str())
-            },
-        )
     }
 
     pub(super) fn held(&self) -> impl Iterator<Item = &Local> {

@@ -35,9 +35,10 @@ impl Found {
 type Rule = fn(&ClusterDocument, &mut Found);
 
 /// The rules that need nothing but the document, in the order in which their problems are told.
-const RULES: [Rule; 30] = [
+const RULES: [Rule; 31] = [
     books::t4_format,
     books::t5_sizes,
+    books::t5_numbers,
     books::t6_texts,
     books::protocol_1_revisions,
     books::c7_deleted,

@@ -11,7 +11,7 @@ use super::{
 use crate::engine::NodeState;
 use crate::model::{
     Base, Changed, ClusterDocument, Former, Member, NodeName, Problem, Role, RuleId, SystemCluster,
-    SystemDocument, SystemRole, differences, is_epoch_change,
+    SystemDocument, SystemNode, SystemRole, differences, is_epoch_change,
 };
 
 /// Former nodes that a document keeps at most; the oldest go first.
@@ -256,9 +256,9 @@ impl<'a> Draft<'a> {
             self.say(
                 ConsequenceKind::Note,
                 format!(
-                    "{} not heard now: it learns of revision {} when it returns",
-                    names(&away),
-                    new.revision
+                    "not heard now, and learning of revision {} on return: {}",
+                    new.revision,
+                    names(&away)
                 ),
             );
         }
@@ -320,6 +320,7 @@ impl<'a> Draft<'a> {
                 .flat_map(|c| c.members.iter().cloned())
                 .collect();
             for node in &mut system.nodes {
+                reach_by_base(&cluster, node);
                 match cluster.member(&node.name).map(|m| m.role) {
                     Some(Role::Regular) => node.role = SystemRole::Regular,
                     None if node.role == SystemRole::Regular && !busy.contains(&node.name) => {
@@ -362,4 +363,36 @@ fn keep_former(old: &ClusterDocument, new: &mut ClusterDocument) {
     let excess = former.len().saturating_sub(MOST_FORMER);
     former.drain(..excess);
     new.former = former;
+}
+
+/// A contact that named an address which is an alias now would reach whoever has the service: it names the
+/// node's base address from now on (C11).
+fn reach_by_base(cluster: &ClusterDocument, node: &mut SystemNode) {
+    let Some(base) = cluster.member(&node.name).and_then(|m| m.bases.first()) else {
+        return;
+    };
+    let (user, place) = match node.contact.rsplit_once('@') {
+        Some((user, place)) => (format!("{user}@"), place),
+        None => (String::new(), node.contact.as_str()),
+    };
+    let (host, port) = match place.strip_prefix('[').and_then(|p| p.split_once(']')) {
+        Some((host, port)) => (host, port),
+        None if place.matches(':').count() == 1 => {
+            place.split_at(place.find(':').unwrap_or(place.len()))
+        }
+        None => (place, ""),
+    };
+    let is_alias = |ip: core::net::IpAddr| {
+        let mut aliases = cluster.services.iter().flat_map(|s| &s.aliases);
+        aliases.any(|a| a.ip() == ip)
+    };
+    if host.parse().is_ok_and(is_alias) {
+        let base = base.addr();
+        let base = if base.is_ipv6() && !port.is_empty() {
+            format!("[{base}]")
+        } else {
+            base.to_string()
+        };
+        node.contact = format!("{user}{base}{port}");
+    }
 }

@@ -2,6 +2,7 @@
 //! commands that an admin gives, as processes of their own.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::json;
 use crate::remote::Contact;
+use crate::trial;
 
 /// How long a host may take to boot on a busy machine.
 const BOOT: Duration = Duration::from_mins(1);
@@ -90,6 +92,21 @@ pub enum LabVerb {
         #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
         time: Option<Duration>,
     },
+    /// Repeat a fault, measured, until there are so many runs in a results file
+    Bench {
+        /// Which fault
+        #[arg(value_parser = trial::NAMES)]
+        name: String,
+        /// How many runs in the end
+        #[arg(long, default_value_t = 20)]
+        runs: u32,
+        /// Count the runs of this commit that are in the file already
+        #[arg(long)]
+        resume: bool,
+        /// Where each run is appended
+        #[arg(long, value_name = "FILE", default_value = "lab-results.jsonl")]
+        results: PathBuf,
+    },
     /// Remove everything
     Down,
 }
@@ -141,6 +158,20 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
         LabVerb::Cut { from, to, one_way } => open()?.cut(&from, &to, one_way).map_err(plain)?,
         LabVerb::Isolate { host } => open()?.isolate(&host).map_err(plain)?,
         LabVerb::Heal => open()?.heal().map_err(plain)?,
+        LabVerb::Bench {
+            name,
+            runs,
+            resume,
+            results,
+        } => {
+            let mut say = |line: &str| eprintln!("{line}");
+            let summary = trial::bench(&name, runs, resume, results, &mut say).map_err(plain)?;
+            if common.output == Output::Json {
+                println!("{:#}", json::document("LabBench", &summary));
+            } else {
+                print!("{summary}");
+            }
+        }
         LabVerb::Probe {
             alias,
             options,
@@ -224,7 +255,7 @@ fn up(common: &Common, bare: bool, demo: bool) -> Result<Exit, Failure> {
         step(&command)?;
     }
     if demo {
-        show_failover()?;
+        trial::demo(&mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;
     }
     step(&["status".to_owned()])?;
     Ok(Exit::Done)
@@ -239,57 +270,8 @@ fn build_commands() -> Vec<Vec<String>> {
     }
     all.push(words("node role sb1 standby"));
     all.push(words("node role w1 witness"));
-    let mut create = words("cluster create demo --standby sb1 --witness w1 --safety available");
-    for n in 1..=3 {
-        create.push("--service".to_owned());
-        create.push(format!(
-            "web{n}=n{n},alias=192.0.2.10{n}/24,base=192.0.2.1{n}/24,priority={n}0,unit=web{n}.service"
-        ));
-    }
-    // The hosts share this machine's clock; NTP has no way in.
-    create.extend(words("--ignore-check clock-not-kept"));
-    all.push(create);
+    all.push(trial::create_command());
     all
-}
-
-fn show_failover() -> Result<(), Failure> {
-    let lab = open()?;
-    let plain = |e: anyhow::Error| failed(format!("{e:#}"));
-    eprintln!("powering off n1");
-    lab.kill("n1").map_err(plain)?;
-    wait_for("web1", "sb1")?;
-    step(&["history".to_owned(), "web1".to_owned()])?;
-    eprintln!("powering n1 on again");
-    lab.revive("n1").map_err(plain)?;
-    lab.wait_ready("n1", BOOT).map_err(plain)?;
-    let back = ["service", "move", "web1", "--to", "home"].map(str::to_owned);
-    // The plan refuses as long as home is not up.
-    let until = std::time::Instant::now() + BOOT;
-    loop {
-        match step(&back) {
-            Ok(()) => return Ok(()),
-            Err(e) if std::time::Instant::now() > until => return Err(e),
-            Err(_) => std::thread::sleep(Duration::from_secs(1)),
-        }
-    }
-}
-
-/// Waits until a service runs on a node and nowhere else.
-fn wait_for(service: &str, node: &str) -> Result<(), Failure> {
-    let until = std::time::Instant::now() + BOOT;
-    loop {
-        let out = own(&["service", "show", service, "--output", "json"].map(str::to_owned))?
-            .output()
-            .map_err(failed)?;
-        let seen: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
-        if seen["state"] == "running" && seen["running_on"] == serde_json::json!([node]) {
-            return Ok(());
-        }
-        if std::time::Instant::now() > until {
-            return Err(failed(format!("{service} did not come up on {node}")));
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }
 
 fn own(arguments: &[String]) -> Result<Command, Failure> {

@@ -52,6 +52,32 @@ pub(super) fn t5_sizes(d: &ClusterDocument, found: &mut Found) {
     }
 }
 
+/// T5: no number is above what the text form holds, so that every document can be written.
+pub(super) fn t5_numbers(d: &ClusterDocument, found: &mut Found) {
+    let locks = d
+        .services
+        .iter()
+        .filter_map(|s| Some((s, s.lock.as_ref()?)));
+    let locks = locks.flat_map(|(s, l)| {
+        [l.at, l.until.unwrap_or_default()].map(|n| (format!("service {}, lock", s.name), n))
+    });
+    let terms = d
+        .bases
+        .iter()
+        .map(|b| (format!("base record of service {}", b.service.0), b.term));
+    let changed = core::iter::once(("changed, at".to_owned(), d.changed.at));
+    for (place, number) in changed.chain(locks).chain(terms) {
+        if number > MOST {
+            found.add(
+                "T5",
+                place,
+                format!("it says {number}"),
+                format!("0 to {MOST}"),
+            );
+        }
+    }
+}
+
 /// T6: texts that are shown hold no control characters and end.
 pub(super) fn t6_texts(d: &ClusterDocument, found: &mut Found) {
     let texts = [

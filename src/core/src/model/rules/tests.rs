@@ -455,6 +455,26 @@ fn protocol_36_every_profile_leaves_room_and_less_is_refused() {
 }
 
 #[test]
+fn t5_every_number_can_be_written() {
+    refused(
+        |d| d.bases[0].term = u64::MAX,
+        &["T5 base record of service 1: it says 18446744073709551615; 0 to 9223372036854775807"],
+    );
+    refused(
+        |d| {
+            d.services[0].lock = Some(Lock {
+                node: node("n1"),
+                by: "admin@desk".to_owned(),
+                at: 10,
+                reason: String::new(),
+                until: Some(u64::MAX),
+            });
+        },
+        &["T5 service web1, lock: it says 18446744073709551615; 0 to 9223372036854775807"],
+    );
+}
+
+#[test]
 fn t5_lists_are_bounded() {
     refused(
         |d| {

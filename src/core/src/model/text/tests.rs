@@ -143,3 +143,19 @@ fn no_text_makes_the_reader_panic() {
         }
     }
 }
+
+/// The annotated example is sound, and explains every key that is not refused for now.
+#[test]
+fn the_example_of_the_topology_is_sound_and_complete() {
+    let text = include_str!("../../../../../config/n-plus-one.toml");
+    ClusterDocument::parse(text).unwrap();
+    let mut seen = Vec::new();
+    used("", &toml::Value::Table(text.parse().unwrap()), &mut seen);
+    let mut listed = Vec::new();
+    all("", &CLUSTER, &mut listed);
+    let later =
+        |key: &str| key == ".deleted" || key == ".arbiter" || key.starts_with(".service.data");
+    for key in listed.iter().filter(|key| !later(key)) {
+        assert!(seen.contains(key), "{key} is not explained");
+    }
+}

@@ -83,7 +83,7 @@ fn f3_f5_a_new_priority_says_who_goes_before_whom() {
     );
     assert_eq!(
         said(&plan, ConsequenceKind::Note),
-        ["n1, n3 not heard now: it learns of revision 5 when it returns"]
+        ["not heard now, and learning of revision 5 on return: n1, n3"]
     );
     unchanged(
         &world().agreed(&Action::SetService(SetService::of(name("web1")))),

@@ -13,6 +13,20 @@ fn service(of: &str, home: &str, alias: &str, base: &str) -> NewService {
     }
 }
 
+#[test]
+fn c11_a_node_that_was_reached_by_what_is_an_alias_now_is_reached_by_its_base() {
+    let mut world = world();
+    for (of, contact) in [("n4", "root@192.0.2.104:2222"), ("n5", "n5.example")] {
+        let found = world.system.nodes.iter_mut().find(|n| n.name == node(of));
+        found.unwrap().contact = contact.to_owned();
+    }
+    let plan = world.agreed(&Action::CreateCluster(create()));
+    let system = plan.system.unwrap();
+    let contact = |of| system.node(&node(of)).unwrap().contact.as_str();
+    assert_eq!(contact("n4"), "root@192.0.2.14:2222");
+    assert_eq!(contact("n5"), "n5.example");
+}
+
 fn create() -> CreateCluster {
     CreateCluster {
         name: "c2".parse().unwrap(),
