@@ -249,7 +249,7 @@ fn entry(cluster: &Cluster, record: &Record) -> HistoryEntry {
             cluster = %document.name, %service, rule = %record.rule, "{}", record.sentence
         ),
         None => {
-            tracing::info!(cluster = %document.name, rule = %record.rule, "{}", record.sentence)
+            tracing::info!(cluster = %document.name, rule = %record.rule, "{}", record.sentence);
         }
     }
     HistoryEntry {
