@@ -15,6 +15,7 @@
 
 mod alarms;
 mod beat;
+mod begin;
 mod effect;
 mod hands;
 mod hold;
@@ -26,6 +27,7 @@ mod merge;
 mod permission;
 mod placement;
 mod speak;
+mod tell;
 mod view;
 mod voter;
 mod why;
@@ -40,7 +42,7 @@ use crate::time::Mono;
 
 use alarms::Alarms;
 use lifecycle::{Event, Phase};
-use local::{Local, Standing};
+use local::Local;
 use membership::{Bounds, Heard, Peer};
 
 pub use beat::{
@@ -407,7 +409,7 @@ impl Engine {
                 }
             }
             HostEvent::AliasPresent { service, present } => {
-                self.mend_addresses(service, present, now)
+                self.mend_addresses(service, present, now);
             }
             HostEvent::Gate { intact } => {
                 if intact && !self.host.gate_ok {
@@ -518,103 +520,6 @@ impl Engine {
         if self.greeted <= now {
             self.greeted = now.after(Duration::from_millis(10));
             self.send_now = true;
-        }
-    }
-
-    /// Brings peers and services into the document's order, keeping what is known of them.
-    fn align(&mut self, now: Mono) {
-        let me = self.me;
-        self.my = self
-            .document
-            .members
-            .iter()
-            .position(|m| m.id == me)
-            .unwrap_or(usize::MAX);
-        if self.document.deleted {
-            self.my = usize::MAX;
-        }
-        let mut known = core::mem::take(&mut self.peers);
-        self.peers = (self.document.members.iter())
-            .map(|m| match known.iter().position(|p| p.id == m.id) {
-                Some(at) => known.swap_remove(at),
-                None => Peer::new(m.id),
-            })
-            .collect();
-        let mut known = core::mem::take(&mut self.services);
-        for service in self.document.services.iter().take(MAX_SERVICES) {
-            let plan = Standing::of(&self.document, service);
-            let local = match known.iter().position(|l| l.id == service.id) {
-                Some(at) => Local {
-                    plan,
-                    ..known.swap_remove(at)
-                },
-                None => Local::new(service.id, plan, now),
-            };
-            self.services.push(local);
-        }
-        // Places changed their meaning.
-        for local in &mut self.services {
-            local.query = local::Query::default();
-        }
-    }
-
-    /// A new epoch begins: its records count, and what it says this node holds goes on (PROTOCOL 30).
-    fn inherit_base(&mut self, now: Mono) {
-        for base in self.document.bases.clone() {
-            let Some(i) = self.place(base.service) else {
-                continue;
-            };
-            let holder = base
-                .holder
-                .as_ref()
-                .and_then(|n| self.document.member(n))
-                .map(|m| m.id);
-            let local = &mut self.services[i];
-            if base.term <= local.highest && local.highest > 0 {
-                continue;
-            }
-            local.saw(base.term);
-            local.ballot.term = base.term;
-            local.ballot.holder = holder;
-            local.ballot.released = false;
-            local.ballot.heard = now;
-            local.ask_heard = now;
-            if holder == Some(self.me) && local.phase == Phase::Idle {
-                local.hold.term = base.term;
-                local.hold.holding = true;
-                self.step(i, Event::Inherit, now);
-            }
-        }
-    }
-
-    /// The agent restarted on a machine that did not (PROTOCOL 21, A5).
-    fn restore(&mut self, run: &RunState, now: Mono) {
-        for record in &run.records {
-            self.learn(record.service, |l| {
-                l.saw(record.term);
-                l.ballot.term = record.term;
-                l.ballot.holder = record.holder;
-                l.ballot.released = record.released;
-                l.ballot.successor = record.successor;
-            });
-        }
-        for held in &run.holds {
-            let Some(i) = self.place(held.service) else {
-                continue;
-            };
-            let open = self.start.open.contains(&held.service);
-            let local = &mut self.services[i];
-            local.saw(held.asked);
-            local.hold.term = held.asked;
-            local.hold.released = held.released;
-            if held.holding == Some(held.asked) {
-                if open {
-                    local.hold.holding = true;
-                    self.step(i, Event::Inherit, now);
-                } else {
-                    local.hold.released = local.hold.released.max(held.asked);
-                }
-            }
         }
     }
 

@@ -2,18 +2,25 @@
 
 mod change;
 mod cluster;
+mod diff;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod name;
 mod rules;
 mod service;
 mod system;
+mod text;
 mod timing;
 
 pub use change::{DocumentError, Problem, RuleId, hash_of};
+pub(crate) use cluster::DEFAULT_PORT;
 pub use cluster::{
     Base, Changed, ClusterDocument, Former, Key, Member, Role, Safety, SplitStops, Topology,
     WithoutMajority,
 };
+pub use diff::{Difference, differences, is_epoch_change};
 pub use name::{BadName, ClusterId, ClusterName, NodeId, NodeName, ServiceId, ServiceName};
+pub(crate) use service::default_priority;
 pub use service::{
     AddressKind, Alias, Command, DataSet, Direction, Failover, Fallback, Hook, HookMoment,
     Instances, Lock, Service, Unit, UnitMode,

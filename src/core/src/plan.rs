@@ -1,1 +1,96 @@
-//! Every maintenance action as data.
+//! Every maintenance action as data: what will be done, what follows from it, or why it is refused.
+//!
+//! [`plan`] is the only way from an [`Action`] to new documents. It changes nothing: whoever applies a
+//! [`Plan`] stages and commits its documents, sends its order and waits for its goal. The menu, the guided
+//! set-up and the flags all show the same plan (section U).
+
+mod action;
+mod apply;
+mod cluster;
+mod command;
+mod draft;
+mod goal;
+mod know;
+mod leave;
+mod lock;
+mod nodes;
+mod outcome;
+mod run;
+mod settings;
+
+pub use action::{
+    Action, AddClusterNode, CreateCluster, NewService, Secret, SetCluster, SetService, Situation,
+    Target,
+};
+pub use goal::{Aim, Goal, Progress};
+pub use outcome::{Consequence, ConsequenceKind, MoveOrder, Plan, Step, StepKind, Warning};
+
+use crate::model::Problem;
+
+use draft::Draft;
+
+/// What the action would do now, or everything that refuses it.
+///
+/// # Errors
+/// All refusals at once, each with its rule, its place and the step that is missing. Nothing was changed.
+pub fn plan(action: &Action, now: &Situation<'_>) -> Result<Plan, Vec<Problem>> {
+    let draft = Draft::new(action, *now, title(action));
+    match action {
+        Action::AddNode {
+            name,
+            id,
+            contact,
+            host_keys,
+        } => nodes::add(draft, name, *id, contact, host_keys),
+        Action::RemoveNode { node } => nodes::remove(draft, node),
+        Action::SetRole { node, role } => nodes::set_role(draft, node, *role),
+        Action::CreateCluster(wanted) => cluster::create(draft, wanted),
+        Action::DeleteCluster { cluster } => leave::delete(draft, cluster),
+        Action::AddClusterNode(wanted) => cluster::add_node(draft, wanted),
+        Action::RemoveClusterNode { cluster, node } => leave::remove_node(draft, cluster, node),
+        Action::SetCluster(wanted) => settings::set_cluster(draft, wanted),
+        Action::SetService(wanted) => settings::set_service(draft, wanted),
+        Action::Move { service, to } => run::move_to(draft, service, to),
+        Action::Lock {
+            service,
+            reason,
+            until,
+        } => lock::lock(draft, service, reason, *until),
+        Action::Unlock { service } => lock::unlock(draft, service),
+        Action::Start { service, on } => run::start(draft, service, on.as_ref()),
+        Action::Stop { service } => run::stop(draft, service),
+        Action::Apply { document } => apply::apply(draft, document),
+    }
+}
+
+/// The action in one line.
+fn title(action: &Action) -> String {
+    match action {
+        Action::AddNode { name, contact, .. } => format!("add {contact} to the system as {name}"),
+        Action::RemoveNode { node } => format!("remove {node} from the system"),
+        Action::SetRole { node, role } => format!("make {node} {}", nodes::word(*role)),
+        Action::CreateCluster(wanted) => format!("create the cluster {}", wanted.name),
+        Action::DeleteCluster { cluster } => format!("delete the cluster {cluster}"),
+        Action::AddClusterNode(wanted) => {
+            format!("add {} to the cluster {}", wanted.node, wanted.cluster)
+        }
+        Action::RemoveClusterNode { cluster, node } => {
+            format!("remove {node} from the cluster {cluster}")
+        }
+        Action::SetCluster(wanted) => format!("change settings of the cluster {}", wanted.cluster),
+        Action::SetService(wanted) => format!("change settings of {}", wanted.service),
+        Action::Move { service, to } => match to {
+            Target::Home => format!("move {service} home"),
+            Target::Standby => format!("move {service} to the standby"),
+            Target::Node(node) => format!("move {service} to {node}"),
+        },
+        Action::Lock { service, .. } => format!("lock {service}"),
+        Action::Unlock { service } => format!("unlock {service}"),
+        Action::Start { service, .. } => format!("start {service}"),
+        Action::Stop { service } => format!("stop {service}"),
+        Action::Apply { document } => format!("apply a written document to {}", document.name),
+    }
+}
+
+#[cfg(test)]
+mod tests;

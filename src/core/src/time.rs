@@ -25,11 +25,13 @@ impl Mono {
     }
 
     /// The reading `by` later; the clock's last reading if there is none so late.
+    #[must_use]
     pub const fn after(self, by: Duration) -> Self {
         Self(self.0.saturating_add(nanos(by)))
     }
 
     /// The reading `by` earlier; the clock's start if there is none so early.
+    #[must_use]
     pub const fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(by)))
     }

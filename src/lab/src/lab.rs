@@ -120,11 +120,12 @@ impl Lab {
     }
 
     fn make(&self, program: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
+        let netns_folder_found = Path::new(net::NETNS).exists();
         let mut state = State {
             hosts: self.hosts.clone(),
             complete: false,
-            netns_folder_found: Path::new(net::NETNS).exists(),
-            netns_mount_found: net::is_mount(net::NETNS),
+            netns_folder_found,
+            netns_mount_found: netns_folder_found && net::is_mount(net::NETNS),
         };
         self.folder.save(&state)?;
         fs::copy(program, self.folder.program())

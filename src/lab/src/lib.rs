@@ -8,7 +8,7 @@
 //! `backstay-client` ([`Lab::enter_client_network`], [`Lab::connect`]).
 //!
 //! [`Lab`] brings the hosts up, fails them and takes everything away again;
-//! [`probe::Probe`] measures what a client sees; [`bench`] repeats a fault and
+//! [`probe::Probe`] measures what a client sees; [`mod@bench`] repeats a fault and
 //! keeps the figures. The lab needs root and a few Debian packages
 //! ([`packages::missing`]). It knows nothing of Backstay itself: agents are
 //! installed over SSH like on any other host.

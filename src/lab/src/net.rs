@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use serde::Deserialize;
 
 use crate::plan::{BRIDGE, CLIENT, CLIENT_OCTET, GATEWAY, Host, Mac, SWITCH, ipv4, ipv6};
-use crate::run::{ip, run, run_with_input};
+use crate::run::{ip, run_with_input};
 use crate::state::Folder;
 
 /// Where `ip netns` keeps the named network namespaces.
@@ -202,14 +203,15 @@ pub(crate) fn tidy_netns_folder(folder_found: bool, mount_found: bool) -> Result
     if others || mount_found {
         return Ok(());
     }
-    if is_mount(NETNS) {
-        run(Command::new("umount").arg(NETNS))?;
+    // Not umount(8), which would leave a folder of its own in /run. Errors that
+    // say "no mount there" are what we want: a mount of that name may be hidden
+    // under another, or `up` ended before it made one.
+    match nix::mount::umount(NETNS) {
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot unmount {NETNS}")),
     }
     if !folder_found && Path::new(NETNS).exists() {
         fs::remove_dir(NETNS).with_context(|| format!("cannot remove {NETNS}"))?;
-    }
-    if is_mount(NETNS) {
-        bail!("{NETNS} is still mounted");
     }
     Ok(())
 }

@@ -1,1 +1,13 @@
 //! The maintenance utility: one plan behind menu, set-up and flags.
+//!
+//! [`remote`] reaches agents, [`ops`] does what an admin wants with them (and knows no terminal),
+//! [`output`] turns what they say into text and JSON, [`cli`] is the command line.
+
+pub mod cli;
+pub mod failure;
+pub mod ops;
+pub mod output;
+pub mod remote;
+pub mod trial;
+
+pub use failure::{Changed, Exit, Failure};

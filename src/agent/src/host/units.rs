@@ -124,8 +124,8 @@ pub struct UnitState {
     pub sub: String,
     /// How the last run ended: `success`, `timeout`, `exit-code`, `signal` ...; empty for other than services.
     pub result: String,
-    /// The unit's conditions held when it was last started.
-    pub condition: bool,
+    /// Whether the unit's conditions held at the last start; `None`: not started since systemd loaded it.
+    pub condition: Option<bool>,
     /// How long systemd gives a stop before it kills; `None`: for ever.
     pub timeout_stop: Option<Duration>,
     /// The main process; 0 if there is none.
@@ -276,7 +276,9 @@ impl Units {
             bus::Tried::Done(result) => result?,
             bus::Tried::NoBus => systemctl::start(unit, limit).await?,
         };
-        Ok(started(&self.state(unit).await?, job.as_deref()))
+        let after = self.state(unit).await;
+        self.bus.let_go(unit).await;
+        Ok(started(&after?, job.as_deref()))
     }
 
     /// Stops a unit: asks, waits its time, kills, waits again (F14).
@@ -424,8 +426,15 @@ fn started(state: &UnitState, job: Option<&str>) -> Started {
     if state.active.is_running() {
         return Started::Running;
     }
-    if !state.condition {
-        return Started::Failed("a condition of the unit does not hold".to_owned());
+    match state.condition {
+        Some(false) => return Started::Failed("a condition of the unit does not hold".to_owned()),
+        // systemd has already unloaded it, and what it knew is gone.
+        None if state.active == Active::Inactive => {
+            return Started::Failed(
+                "it ended at once, or a condition of the unit does not hold".to_owned(),
+            );
+        }
+        Some(true) | None => {}
     }
     match (state.active, job) {
         (Active::Inactive, "done") if matches!(state.result.as_str(), "" | "success") => {
@@ -453,7 +462,7 @@ fn microseconds(value: u64) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn state(active: Active, result: &str, condition: bool) -> UnitState {
+    fn state(active: Active, result: &str, condition: Option<bool>) -> UnitState {
         UnitState {
             exists: true,
             active,
@@ -468,22 +477,31 @@ mod tests {
     #[test]
     fn a_start_is_judged_by_the_state_after_it() {
         assert_eq!(
-            started(&state(Active::Active, "success", true), Some("done")),
+            started(&state(Active::Active, "success", Some(true)), Some("done")),
             Started::Running
         );
         assert_eq!(
-            started(&state(Active::Inactive, "success", true), Some("done")),
+            started(
+                &state(Active::Inactive, "success", Some(true)),
+                Some("done")
+            ),
             Started::Ended
         );
         // systemd calls a start whose condition fails "done".
-        let a5 = started(&state(Active::Inactive, "success", false), Some("done"));
+        let a5 = started(
+            &state(Active::Inactive, "success", Some(false)),
+            Some("done"),
+        );
         assert!(matches!(a5, Started::Failed(why) if why.contains("condition")));
         assert!(matches!(
-            started(&state(Active::Failed, "exit-code", true), Some("failed")),
+            started(
+                &state(Active::Failed, "exit-code", Some(true)),
+                Some("failed")
+            ),
             Started::Failed(_)
         ));
         assert!(matches!(
-            started(&state(Active::Activating, "success", true), None),
+            started(&state(Active::Activating, "success", Some(true)), None),
             Started::Failed(_)
         ));
     }

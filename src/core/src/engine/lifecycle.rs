@@ -272,7 +272,8 @@ mod tests {
         let mut seen = vec![from];
         let mut at = 0;
         while at < seen.len() {
-            for row in ROWS.iter().filter(|r| r.from == seen[at]) {
+            let from = seen[at];
+            for row in ROWS.iter().filter(|r| r.from == from) {
                 if !seen.contains(&row.to) {
                     seen.push(row.to);
                 }

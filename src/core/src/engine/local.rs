@@ -134,7 +134,7 @@ impl Announce {
         self.sent += 1;
         self.next = Some(match AFTER_MS.get(self.sent as usize) {
             Some(ms) => self.from.after(core::time::Duration::from_millis(*ms)),
-            None => now.after(core::time::Duration::from_secs(60)),
+            None => now.after(core::time::Duration::from_mins(1)),
         });
     }
 }

@@ -279,8 +279,8 @@ impl Seen {
 
     const fn state(&self) -> ServiceState {
         match self {
-            Self { running: 2.., .. } => ServiceState::Split,
-            Self {
+            Self { running: 2.., .. }
+            | Self {
                 running: 1,
                 starting: true,
                 ..

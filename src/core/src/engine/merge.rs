@@ -56,7 +56,7 @@ fn take_own_word(merged: &mut ClusterView, view: &ClusterView) {
         service.term = service.term.max(theirs.term);
         if service.running_on.len() > 1 && service.state != ServiceState::Split {
             service.state = ServiceState::Split;
-            service.reason = "the nodes that run it do not hear each other".to_owned();
+            "the nodes that run it do not hear each other".clone_into(&mut service.reason);
             merged.alarms.insert(
                 0,
                 AlarmView {

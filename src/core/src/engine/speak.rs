@@ -147,10 +147,10 @@ impl Engine {
             };
             let terms = self.terms(i, at, beat.revision, now);
             let ballot = self.services[i].ballot;
-            let verdict = match self.services[i].asks() {
-                // S1: a voter that has it itself says no.
-                true => Verdict::Refused(super::Refused::Heard, 0),
-                false => ballot.would(beat.from, &terms, now),
+            let verdict = if self.services[i].asks() {
+                Verdict::Refused(super::Refused::Heard, 0) // S1: it has it itself
+            } else {
+                ballot.would(beat.from, &terms, now)
             };
             self.answer(beat, *service, ballot.term, verdict);
             self.send_now = true;

@@ -5,7 +5,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ClusterDocument, MAX_DOCUMENT};
+use super::{ClusterDocument, MAX_DOCUMENT, text};
 
 /// The id of a rule, as SPEC.md has it: `C4`, `F5`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,16 +59,24 @@ impl ClusterDocument {
     /// # Errors
     /// Everything that is wrong with it, at once.
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
-        if text.len() > MAX_DOCUMENT {
-            return Err(DocumentError::TooLong(text.len()));
-        }
-        let document: Self =
-            toml::from_str(text).map_err(|e| DocumentError::Text(e.to_string()))?;
-        let problems = document.problems();
+        let (document, mut problems): (Self, _) = text::read(text, &text::CLUSTER)?;
+        problems.extend(document.problems());
         if problems.is_empty() {
             Ok(document)
         } else {
             Err(DocumentError::Rules(problems))
+        }
+    }
+
+    /// Reads a written document without its rules: for [`plan::Action::Apply`](crate::plan::Action),
+    /// whose plan checks them once the secrets are filled in.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the text, at once.
+    pub fn read(text: &str) -> Result<Self, DocumentError> {
+        match text::read(text, &text::CLUSTER)? {
+            (document, unknown) if unknown.is_empty() => Ok(document),
+            (_, unknown) => Err(DocumentError::Rules(unknown)),
         }
     }
 

@@ -81,7 +81,7 @@ pub struct ClusterDocument {
 }
 
 /// The port beats go to where a document names none.
-const DEFAULT_PORT: u16 = 5980;
+pub(crate) const DEFAULT_PORT: u16 = 5980;
 
 const fn default_port() -> u16 {
     DEFAULT_PORT
@@ -285,12 +285,12 @@ impl ClusterDocument {
 
     /// F9; 300 s by default.
     pub fn home_healthy(&self) -> Duration {
-        ms_or(self.timing.home_healthy_ms, Duration::from_secs(300))
+        ms_or(self.timing.home_healthy_ms, Duration::from_mins(5))
     }
 
     /// PROTOCOL, cold start; 60 s by default.
     pub fn cold_start(&self) -> Duration {
-        ms_or(self.timing.cold_start_ms, Duration::from_secs(60))
+        ms_or(self.timing.cold_start_ms, Duration::from_mins(1))
     }
 }
 

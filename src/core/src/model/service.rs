@@ -55,7 +55,8 @@ pub struct Service {
     pub data: Vec<DataSet>,
 }
 
-const fn default_priority() -> u16 {
+/// The priority of a service that names none.
+pub(crate) const fn default_priority() -> u16 {
     100
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, ClusterId, ClusterName, MAX_DOCUMENT, NodeId, NodeName};
+use super::{Changed, ClusterId, ClusterName, NodeId, NodeName, text};
 
 /// All nodes and clusters managed together. It can be rebuilt from the clusters and the nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,17 +82,19 @@ impl SystemDocument {
             .filter(move |c| c.members.contains(name))
     }
 
-    /// Reads a written system document.
+    /// Reads a written system document and checks it against every rule that needs nothing else.
     ///
     /// # Errors
-    /// The first thing wrong with the text, with its line.
+    /// Everything that is wrong with it, a line for each.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_DOCUMENT {
-            return Err(format!(
-                "the system document is longer than {MAX_DOCUMENT} bytes"
-            ));
+        let (document, mut problems): (Self, _) =
+            text::read(text, &text::SYSTEM).map_err(|e| e.to_string())?;
+        problems.extend(document.problems());
+        if problems.is_empty() {
+            Ok(document)
+        } else {
+            Err(super::DocumentError::Rules(problems).to_string())
         }
-        toml::from_str(text).map_err(|e| e.to_string())
     }
 
     /// The document as text.

@@ -6,22 +6,24 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use backstay_core::engine::{NodeState, ServiceState};
+use backstay_lab::Freeze;
 use backstay_lab::bench::{self, RunOutcome, Series, Summary};
 use backstay_lab::probe::{Probe, ProbeOptions, ProbeReport};
-use backstay_lab::Freeze;
 
 use super::ground::{CLUSTER, Ground, at_home, runs_on};
+use super::scenes;
 
 /// The service and nodes that are tried.
 const SERVICE: &str = "web1";
 const HOME: &str = "n1";
 const STANDBY: &str = "sb1";
 
-type Figures = BTreeMap<String, f64>;
+pub(super) type Figures = BTreeMap<String, f64>;
 type Trial = fn(&Ground) -> Result<(ProbeReport, Figures)>;
 
 /// A fault by name, the profile it is tried in, and how.
 const TRIALS: &[(&str, &str, Trial)] = &[
+    ("create", "lan", scenes::create),
     ("power", "lan", power),
     ("power-fast", "fast", power),
     ("poweroff", "lan", poweroff),
@@ -32,6 +34,7 @@ const TRIALS: &[(&str, &str, Trial)] = &[
     ("agent-freeze", "lan", agent_freeze),
     ("split", "lan", split),
     ("cut-one", "lan", cut_one),
+    ("priorities", "lan", scenes::priorities),
 ];
 
 /// The names of the faults.
@@ -46,12 +49,18 @@ pub const NAMES: [&str; TRIALS.len()] = {
 };
 
 /// Repeats a fault until there are `runs` runs in the results file.
-pub fn bench(name: &str, runs: u32, resume: bool, results: PathBuf, say: &mut dyn FnMut(&str)) -> Result<Summary> {
+pub fn bench(
+    name: &str,
+    runs: u32,
+    resume: bool,
+    results: PathBuf,
+    say: &mut dyn FnMut(&str),
+) -> Result<Summary> {
     let Some((name, profile, trial)) = TRIALS.iter().find(|(n, ..)| *n == name) else {
         bail!("there is no fault `{name}`; there are {}", NAMES.join(", "));
     };
     let ground = Ground::open()?;
-    ground.backstay(&["cluster", "set", CLUSTER, "--profile", profile, "--yes"])?;
+    ground.backstay(&["cluster", "set", CLUSTER, "--profile", profile])?;
     let series = Series {
         name: (*name).to_owned(),
         runs,
@@ -60,28 +69,41 @@ pub fn bench(name: &str, runs: u32, resume: bool, results: PathBuf, say: &mut dy
         commit: bench::commit(),
     };
     let mut line = |run: &bench::RunLine| {
-        let figures: Vec<_> = run.figures.iter().map(|(n, v)| format!("{n} {v:.2}")).collect();
+        let figures: Vec<_> = run
+            .figures
+            .iter()
+            .map(|(n, v)| format!("{n} {v:.2}"))
+            .collect();
         say(&format!("{name} run {}: {}", run.run, figures.join(", ")));
     };
     let summary = bench::bench(&series, &mut line, |_| {
         ground.settle()?;
         let (report, mut figures) = trial(&ground)?;
         if report.held_up {
-            return Ok(RunOutcome::Disturbed(format!("the prober was held up for {:.1} ms", report.longest_hold_ms)));
+            return Ok(RunOutcome::Disturbed(format!(
+                "the prober was held up for {:.1} ms",
+                report.longest_hold_ms
+            )));
         }
         figures.insert("gap_ms".to_owned(), report.gap_ms);
         figures.insert("dual_ms".to_owned(), report.dual_ms);
         Ok(RunOutcome::Figures(figures))
     });
-    let back = ground.settle().and_then(|()| ground.backstay(&["cluster", "set", CLUSTER, "--profile", "lan", "--yes"]));
+    let back = ground
+        .settle()
+        .and_then(|()| ground.backstay(&["cluster", "set", CLUSTER, "--profile", "lan"]));
     let summary = summary?;
     back?;
     Ok(summary)
 }
 
 /// Probes the service's alias while `during` happens and for a while before and after.
-fn probed(ground: &Ground, during: impl FnOnce() -> Result<()>) -> Result<ProbeReport> {
-    let probe = Probe::start(&ground.lab, ground.alias(SERVICE)?, &ProbeOptions::default())?;
+pub(super) fn probed(ground: &Ground, during: impl FnOnce() -> Result<()>) -> Result<ProbeReport> {
+    let probe = Probe::start(
+        &ground.lab,
+        ground.alias(SERVICE)?,
+        &ProbeOptions::default(),
+    )?;
     std::thread::sleep(Duration::from_millis(700));
     let done = during();
     std::thread::sleep(Duration::from_millis(700));
@@ -98,10 +120,12 @@ fn wait_ms(ground: &Ground) -> Result<f64> {
 }
 
 fn standby_has_it(ground: &Ground) -> Result<()> {
-    ground.wait("the standby runs it", |v| runs_on(v, SERVICE, STANDBY)).map(drop)
+    ground
+        .wait("the standby runs it", |v| runs_on(v, SERVICE, STANDBY))
+        .map(drop)
 }
 
-fn never_two(report: &ProbeReport) -> Result<()> {
+pub(super) fn never_two(report: &ProbeReport) -> Result<()> {
     ensure!(
         report.dual_ms == 0.0,
         "two hosts answered for {} ms: {:?}",
@@ -126,30 +150,47 @@ fn power(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     let wait = wait_ms(ground)?;
     ground.lab.revive(HOME)?;
     ground.wait("home is up again and the service stays where it is", |v| {
-        let up = v.nodes.iter().any(|n| n.name.as_str() == HOME && n.state == NodeState::Up && n.notes.is_empty());
+        let up = v
+            .nodes
+            .iter()
+            .any(|n| n.name.as_str() == HOME && n.state == NodeState::Up && n.notes.is_empty());
         up && runs_on(v, SERVICE, STANDBY)
     })?;
     ground.settle()?;
     let (node, after) = ground.count(SERVICE)?;
-    ensure!(node == HOME && after > before, "{node} answers with counter {after}, before it was {before} on {HOME}");
-    Ok((report.clone(), Figures::from([
-        ("own_start_ms".to_owned(), start),
-        ("beyond_ms".to_owned(), report.gap_ms - wait - start),
-    ])))
+    ensure!(
+        node == HOME && after > before,
+        "{node} answers with counter {after}, before it was {before} on {HOME}"
+    );
+    Ok((
+        report.clone(),
+        Figures::from([
+            ("own_start_ms".to_owned(), start),
+            ("beyond_ms".to_owned(), report.gap_ms - wait - start),
+        ]),
+    ))
 }
 
 /// The figures of a move: the gap beyond the service's own stop and start.
-fn moved(ground: &Ground, report: ProbeReport, from: &str, to: &str) -> Result<(ProbeReport, Figures)> {
+fn moved(
+    ground: &Ground,
+    report: ProbeReport,
+    from: &str,
+    to: &str,
+) -> Result<(ProbeReport, Figures)> {
     never_two(&report)?;
     let began = report.began_monotonic_ns;
     let stop = ground.own_time(from, SERVICE, "stop", began)?;
     let start = ground.own_time(to, SERVICE, "start", began)?;
     let beyond = report.gap_ms - stop - start;
-    Ok((report, Figures::from([
-        ("own_stop_ms".to_owned(), stop),
-        ("own_start_ms".to_owned(), start),
-        ("beyond_ms".to_owned(), beyond),
-    ])))
+    Ok((
+        report,
+        Figures::from([
+            ("own_stop_ms".to_owned(), stop),
+            ("own_start_ms".to_owned(), start),
+            ("beyond_ms".to_owned(), beyond),
+        ]),
+    ))
 }
 
 /// The node is shut down in good order (F11).
@@ -170,30 +211,43 @@ fn poweroff(ground: &Ground) -> Result<(ProbeReport, Figures)> {
 /// An admin moves it to the standby (F8).
 fn move_there(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     let report = probed(ground, || {
-        ground.backstay(&["service", "move", SERVICE, "--to", "standby", "--yes"]).map(drop)
+        ground
+            .backstay(&["service", "move", SERVICE, "--to", "standby"])
+            .map(drop)
     })?;
     moved(ground, report, HOME, STANDBY)
 }
 
 /// An admin moves it home (F8).
 fn move_back(ground: &Ground) -> Result<(ProbeReport, Figures)> {
-    ground.backstay(&["service", "move", SERVICE, "--to", "standby", "--yes"])?;
+    ground.backstay(&["service", "move", SERVICE, "--to", "standby"])?;
     let report = probed(ground, || {
-        ground.backstay(&["service", "move", SERVICE, "--to", "home", "--yes"]).map(drop)
+        ground
+            .backstay(&["service", "move", SERVICE, "--to", "home"])
+            .map(drop)
     })?;
     moved(ground, report, STANDBY, HOME)
 }
 
 /// The agent is killed and systemd restarts it: nothing moves, nothing is lost (S5, A5).
 fn agent_restart(ground: &Ground) -> Result<(ProbeReport, Figures)> {
-    let pid = |ground: &Ground| ground.run_in(HOME, "systemctl", &["show", "-P", "MainPID", "backstay-agent"]);
+    let pid = |ground: &Ground| {
+        ground.run_in(
+            HOME,
+            "systemctl",
+            &["show", "-P", "MainPID", "backstay-agent"],
+        )
+    };
     let before = pid(ground)?;
     let term = term(ground)?;
     let report = probed(ground, || {
         ground.run_in(HOME, "kill", &["-9", before.trim()])?;
         ground.wait("the agent is back", |v| {
             let again = pid(ground).is_ok_and(|p| p != before && p.trim() != "0");
-            let up = v.nodes.iter().any(|n| n.name.as_str() == HOME && n.state == NodeState::Up && n.notes.is_empty());
+            let up = v
+                .nodes
+                .iter()
+                .any(|n| n.name.as_str() == HOME && n.state == NodeState::Up && n.notes.is_empty());
             again && up && v.services.iter().all(at_home)
         })?;
         std::thread::sleep(Duration::from_secs(4)); // longer than W: nothing may follow
@@ -214,48 +268,82 @@ fn term(ground: &Ground) -> Result<u64> {
 /// The agent is killed and kept from coming back: the kernel closes the alias, the standby takes over.
 fn agent_gone(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     let report = probed(ground, || {
-        ground.run_in(HOME, "systemctl", &["mask", "--runtime", "--quiet", "backstay-agent"])?;
-        ground.run_in(HOME, "systemctl", &["kill", "--signal=KILL", "backstay-agent"])?;
+        ground.run_in(
+            HOME,
+            "systemctl",
+            &["mask", "--runtime", "--quiet", "backstay-agent"],
+        )?;
+        ground.run_in(
+            HOME,
+            "systemctl",
+            &["kill", "--signal=KILL", "backstay-agent"],
+        )?;
         standby_has_it(ground)
     });
     let back = ground
-        .run_in(HOME, "systemctl", &["unmask", "--runtime", "--quiet", "backstay-agent"])
+        .run_in(
+            HOME,
+            "systemctl",
+            &["unmask", "--runtime", "--quiet", "backstay-agent"],
+        )
         .and_then(|_| ground.run_in(HOME, "systemctl", &["start", "backstay-agent"]));
     let report = report?;
     back?;
     never_two(&report)?;
     let closed = closed_after(&report)?;
     stays_away(ground)?;
-    Ok((report, Figures::from([("closed_for_ms".to_owned(), closed)])))
+    Ok((
+        report,
+        Figures::from([("closed_for_ms".to_owned(), closed)]),
+    ))
 }
 
 /// The agent is frozen for 5 s and goes on: it does not take the service back under manual fallback.
 fn agent_freeze(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     let report = probed(ground, || {
-        ground.lab.freeze(HOME, Freeze::Agent, Some(Duration::from_secs(5)))?;
+        ground
+            .lab
+            .freeze(HOME, Freeze::Agent, Some(Duration::from_secs(5)))?;
         standby_has_it(ground)?;
         stays_away(ground)
     })?;
     never_two(&report)?;
     let closed = closed_after(&report)?;
-    Ok((report, Figures::from([("closed_for_ms".to_owned(), closed)])))
+    Ok((
+        report,
+        Figures::from([("closed_for_ms".to_owned(), closed)]),
+    ))
 }
 
 /// How long nobody answered between home and standby: the kernel must have closed home's alias before.
 fn closed_after(report: &ProbeReport) -> Result<f64> {
-    let gap = report.gaps.iter().find(|g| {
-        g.before.as_deref() == Some(HOME) && g.after.as_deref() == Some(STANDBY)
-    });
-    Ok(gap.with_context(|| format!("no gap between {HOME} and {STANDBY}: {:?}", report.answered_by))?.ms)
+    let gap = report
+        .gaps
+        .iter()
+        .find(|g| g.before.as_deref() == Some(HOME) && g.after.as_deref() == Some(STANDBY));
+    Ok(gap
+        .with_context(|| {
+            format!(
+                "no gap between {HOME} and {STANDBY}: {:?}",
+                report.answered_by
+            )
+        })?
+        .ms)
 }
 
 /// Home is up again, and the service stays on the standby (F7).
 fn stays_away(ground: &Ground) -> Result<()> {
     ground.wait("home is up again", |v| {
-        v.nodes.iter().any(|n| n.name.as_str() == HOME && n.state == NodeState::Up && n.notes.is_empty())
+        v.nodes
+            .iter()
+            .any(|n| n.name.as_str() == HOME && n.state == NodeState::Up && n.notes.is_empty())
     })?;
     std::thread::sleep(Duration::from_secs(1));
-    ground.wait("the service stays on the standby", |v| runs_on(v, SERVICE, STANDBY)).map(drop)
+    ground
+        .wait("the service stays on the standby", |v| {
+            runs_on(v, SERVICE, STANDBY)
+        })
+        .map(drop)
 }
 
 /// S1: home is cut off from all nodes, not from the client. Both run, the status says so; healed, home stops
@@ -265,7 +353,10 @@ fn split(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     let report = probed(ground, || {
         ground.lab.isolate(HOME)?;
         ground.wait("the status says split", |v| {
-            let split = v.services.iter().any(|s| s.name.as_str() == SERVICE && s.state == ServiceState::Split);
+            let split = v
+                .services
+                .iter()
+                .any(|s| s.name.as_str() == SERVICE && s.state == ServiceState::Split);
             split && v.alarms.iter().any(|a| a.id == "split" && a.active)
         })?;
         ground.lab.heal()?;
@@ -275,13 +366,19 @@ fn split(ground: &Ground) -> Result<(ProbeReport, Figures)> {
         std::thread::sleep(Duration::from_secs(2)); // the announcement 1 s after the conflict
         Ok(())
     })?;
-    ensure!(heal_took < Duration::from_secs(2), "home stopped {heal_took:?} after the network was healed");
+    ensure!(
+        heal_took < Duration::from_secs(2),
+        "home stopped {heal_took:?} after the network was healed"
+    );
     ensure!(
         report.last_announcer.as_deref() == Some(STANDBY),
         "the last to announce was {:?}",
         report.last_announcer
     );
-    Ok((report, Figures::from([("healed_ms".to_owned(), heal_took.as_secs_f64() * 1_000.0)])))
+    Ok((
+        report,
+        Figures::from([("healed_ms".to_owned(), heal_took.as_secs_f64() * 1_000.0)]),
+    ))
 }
 
 /// S1: only home and standby are cut from each other: nothing moves.

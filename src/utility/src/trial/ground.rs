@@ -1,22 +1,38 @@
 //! The lab with its cluster, and how to bring it to a known state.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use backstay_core::engine::{ClusterView, NodeState, ServiceState, ServiceView};
 use backstay_lab::serve::{HTTP_PORT, TimeLine};
-use backstay_lab::{HostState, Kind, Lab, demo_services};
+use backstay_lab::{HostState, Lab, demo_services};
 
 /// The lab's cluster.
-pub const CLUSTER: &str = "lab";
+pub const CLUSTER: &str = "demo";
 /// How long anything may take before a trial gives up.
-pub(super) const LIMIT: Duration = Duration::from_secs(120);
+pub(super) const LIMIT: Duration = Duration::from_mins(2);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// What an admin would type to make the cluster of the lab, without the program's name.
+pub fn create_command() -> Vec<String> {
+    let mut command =
+        format!("cluster create {CLUSTER} --standby sb1 --witness w1 --safety available");
+    for n in 1..=3 {
+        let _ = write!(
+            command,
+            " --service web{n}=n{n},alias=192.0.2.10{n}/24,base=192.0.2.1{n}/24,priority={n}0,unit=web{n}.service"
+        );
+    }
+    // The hosts share this machine's clock; NTP has no way in.
+    command.push_str(" --ignore-check clock-not-kept");
+    command.split(' ').map(str::to_owned).collect()
+}
 
 /// The lab, and this program to drive it with.
 pub struct Ground {
@@ -28,12 +44,16 @@ pub struct Ground {
 impl Ground {
     /// The lab that is up.
     pub fn open() -> Result<Self> {
-        Ok(Self { lab: Lab::open()?, program: std::env::current_exe()? })
+        Ok(Self {
+            lab: Lab::open()?,
+            program: std::env::current_exe()?,
+        })
     }
 
     /// Runs this program with these arguments, as an admin would; answers what it printed.
     pub fn backstay(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(&self.program)
+            .args(["--lab"])
             .args(arguments)
             .stdin(Stdio::null())
             .output()
@@ -57,21 +77,36 @@ impl Ground {
     }
 
     /// Looks until `is` holds.
-    pub fn wait(&self, what: &str, mut is: impl FnMut(&ClusterView) -> bool) -> Result<ClusterView> {
+    pub fn wait(
+        &self,
+        what: &str,
+        mut is: impl FnMut(&ClusterView) -> bool,
+    ) -> Result<ClusterView> {
         let until = Instant::now() + LIMIT;
-        let mut last = String::new();
+        let mut last;
         loop {
             match self.status() {
                 Ok(view) if is(&view) => return Ok(view),
                 Ok(view) => {
-                    let places = view.services.iter().map(|s| format!("{} {:?} on {:?} ({})", s.name, s.state, s.running_on, s.reason));
-                    let nodes = view.nodes.iter().map(|n| format!("{} {:?} {:?}", n.name, n.state, n.notes));
+                    let places = view.services.iter().map(|s| {
+                        format!(
+                            "{} {:?} on {:?} ({})",
+                            s.name, s.state, s.running_on, s.reason
+                        )
+                    });
+                    let nodes = view
+                        .nodes
+                        .iter()
+                        .map(|n| format!("{} {:?} {:?}", n.name, n.state, n.notes));
                     last = nodes.chain(places).collect::<Vec<_>>().join("; ");
                 }
                 Err(error) => last = format!("{error:#}"),
             }
             if Instant::now() >= until {
-                bail!("after {} s still not: {what}; last seen: {last}", LIMIT.as_secs());
+                bail!(
+                    "after {} s still not: {what}; last seen: {last}",
+                    LIMIT.as_secs()
+                );
             }
             std::thread::sleep(LOOK);
         }
@@ -89,15 +124,21 @@ impl Ground {
                 HostState::Frozen => {
                     self.lab.thaw(&host.name)?;
                 }
-                _ => {}
+                HostState::Running => {}
             }
         }
         let view = self.wait("every node up", |v| {
-            v.nodes.iter().all(|n| n.state == NodeState::Up && n.notes.is_empty())
-                && v.services.iter().all(|s| at_rest(s))
+            v.nodes
+                .iter()
+                .all(|n| n.state == NodeState::Up && n.notes.is_empty())
+                && v.services.iter().all(at_rest)
         })?;
-        for service in view.services.iter().filter(|s| s.running_on != [s.home.clone()]) {
-            self.backstay(&["service", "move", service.name.as_str(), "--to", "home", "--yes"])?;
+        for service in view
+            .services
+            .iter()
+            .filter(|s| s.running_on != [s.home.clone()])
+        {
+            self.backstay(&["service", "move", service.name.as_str(), "--to", "home"])?;
         }
         self.wait("every service at home", |v| v.services.iter().all(at_home))?;
         Ok(())
@@ -107,17 +148,29 @@ impl Ground {
     pub fn alias(&self, service: &str) -> Result<IpAddr> {
         let found = demo_services().into_iter().find(|s| s.name == service);
         let found = found.with_context(|| format!("no demonstration service {service}"))?;
-        found.addresses.first().copied().context("it has no address")
+        found
+            .addresses
+            .first()
+            .copied()
+            .context("it has no address")
     }
 
     /// How long the service's last start or stop on a host took by its own report, in ms, if it was done
     /// after `after_ns` of `CLOCK_MONOTONIC`.
     pub fn own_time(&self, host: &str, service: &str, event: &str, after_ns: u64) -> Result<f64> {
-        let output = self.lab.host_command(host, "cat")?.arg(format!("/var/lib/{service}/times.jsonl")).output()?;
+        let output = self
+            .lab
+            .host_command(host, "cat")?
+            .arg(format!("/var/lib/{service}/times.jsonl"))
+            .output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let lines = text.lines().filter_map(|l| serde_json::from_str::<TimeLine>(l).ok());
-        let line = lines.filter(|l| l.event == event && l.monotonic_ns >= after_ns).last();
-        Ok(line.with_context(|| format!("{service} reports no {event} on {host}"))?.took_ms)
+        let mut lines = text
+            .lines()
+            .filter_map(|l| serde_json::from_str::<TimeLine>(l).ok());
+        let line = lines.rfind(|l| l.event == event && l.monotonic_ns >= after_ns);
+        Ok(line
+            .with_context(|| format!("{service} reports no {event} on {host}"))?
+            .took_ms)
     }
 
     /// Adds one to the service's counter by its alias; answers node and counter.
@@ -136,7 +189,12 @@ impl Ground {
 
     /// Runs a command in a host; answers what it printed.
     pub fn run_in(&self, host: &str, program: &str, arguments: &[&str]) -> Result<String> {
-        let output = self.lab.host_command(host, program)?.args(arguments).stdin(Stdio::null()).output()?;
+        let output = self
+            .lab
+            .host_command(host, program)?
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()?;
         ensure!(
             output.status.success(),
             "{program} {} in {host}: {}: {}",
@@ -145,16 +203,6 @@ impl Ground {
             String::from_utf8_lossy(&output.stderr).trim()
         );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// The machines that agents run on.
-    pub fn nodes(&self) -> impl Iterator<Item = &str> {
-        self.lab.hosts().iter().filter(|h| h.kind != Kind::Extra).map(|h| h.name.as_str())
-    }
-
-    /// The folder of programs that this one is in.
-    pub fn programs(&self) -> &Path {
-        self.program.parent().unwrap_or(Path::new("."))
     }
 }
 

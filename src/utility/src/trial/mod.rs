@@ -5,7 +5,8 @@
 mod demo;
 mod faults;
 mod ground;
+mod scenes;
 
 pub use demo::demo;
 pub use faults::{NAMES, bench};
-pub use ground::{CLUSTER, Ground};
+pub use ground::{CLUSTER, Ground, create_command};

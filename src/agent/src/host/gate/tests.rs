@@ -1,5 +1,7 @@
 //! The gate against the real kernel, in namespaces of our own. The same bodies run on both implementations.
 
+mod matrix;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::{Changes, Gate, GateError, GateWatch, NativeGate, NftGate, SlotState, Verdict};
+use crate::host::announce::Listener;
 use crate::host::testnet::{TestNet, enter, sh, within};
 
 const ALIAS4: &str = "192.0.2.101";
@@ -35,9 +38,9 @@ impl Bench {
         for address in [
             &format!("{ALIAS4}/24"),
             &format!("{OTHER4}/24"),
-            &format!("{ALIAS6}/64"),
+            &format!("{ALIAS6}/64 nodad"),
         ] {
-            sh(&format!("ip -n {} addr add {address} dev eth0", net.a));
+            sh(&format!("ip -n {} addr add dev eth0 {address}", net.a));
         }
         enter(&net.a);
         let stop = Arc::new(AtomicBool::new(false));
@@ -347,6 +350,89 @@ fn c11_adopting_an_address_in_use_loses_no_packet(open: Open, tag: &str) {
     assert_eq!(gate.verify().unwrap(), Verdict::Intact);
 }
 
+/// Moves the node to another hardware address, upon which its kernel announces every address it has. Gives those
+/// of them that the client heard of: waits for the base addresses, which always get through, and a little longer.
+fn announced_by_the_kernel(bench: &Bench, mac: &str) -> Vec<IpAddr> {
+    let bases: [IpAddr; 2] = ["192.0.2.11", "2001:db8::11"].map(|text| text.parse().unwrap());
+    let (ready, wait) = std::sync::mpsc::channel();
+    let hearing = within(&bench.net.b, move || {
+        let mut listeners = [
+            Listener::arp("eth0").unwrap(),
+            Listener::nd("eth0").unwrap(),
+        ];
+        for listener in &mut listeners {
+            listener.watch(&[bases, both()].concat());
+        }
+        ready.send(()).unwrap();
+        let (begin, mut complete, mut heard) = (Instant::now(), None, Vec::new());
+        loop {
+            for listener in &listeners {
+                while let Some(one) = listener.next_heard().unwrap() {
+                    heard.push(one.address);
+                }
+            }
+            if complete.is_none() && bases.iter().all(|base| heard.contains(base)) {
+                complete = Some(Instant::now());
+            }
+            if complete.is_some_and(|at: Instant| at.elapsed() > Duration::from_millis(500)) {
+                return heard;
+            }
+            assert!(
+                begin.elapsed() < Duration::from_secs(10),
+                "heard only {heard:?}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    wait.recv().unwrap();
+    sh(&format!("ip link set dev eth0 address {mac}"));
+    hearing.join().unwrap()
+}
+
+fn nothing_leaves_from_a_closed_address(open: Open, tag: &str) {
+    let bench = Bench::new(tag);
+    let mut gate = open();
+    let gate = gate.as_mut();
+    gate.install().unwrap();
+    gate.guard(&both()).unwrap();
+    sh("sysctl -q -w net.ipv4.conf.eth0.arp_notify=1 net.ipv6.conf.eth0.ndisc_notify=1");
+    let heard = announced_by_the_kernel(&bench, "02:00:00:00:00:51");
+    assert!(
+        !heard.iter().any(|addr| both().contains(addr)),
+        "announced while closed: {heard:?}"
+    );
+    for addr in both() {
+        let to: IpAddr = if addr.is_ipv4() {
+            "192.0.2.41"
+        } else {
+            "2001:db8::41"
+        }
+        .parse()
+        .unwrap();
+        let receiver = within(&bench.net.b, move || {
+            let socket = UdpSocket::bind((to, PORT)).unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .unwrap();
+            socket
+        });
+        let receiver = receiver.join().unwrap();
+        let sender = UdpSocket::bind((addr, 0)).unwrap();
+        // The kernel may tell the sender that the packet was dropped.
+        let _ = sender.send_to(b"closed", (to, PORT));
+        gate.arm_live(&[addr], 0, LONG).unwrap();
+        sender.send_to(b"open", (to, PORT)).unwrap();
+        let mut buffer = [0; 16];
+        let (len, from) = receiver.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..len], from.ip()), (&b"open"[..], addr));
+    }
+    let heard = announced_by_the_kernel(&bench, "02:00:00:00:00:52");
+    assert!(
+        both().iter().all(|addr| heard.contains(addr)),
+        "open, but not announced: {heard:?}"
+    );
+}
+
 fn repeated_installation_opens_nothing(open: Open, tag: &str) {
     let bench = Bench::new(tag);
     let mut gate = open();
@@ -449,6 +535,7 @@ on_both! {
     arming_again_extends_and_making_live_again_does_not, "ext";
     c11_adopting_an_address_in_use_loses_no_packet, "c11";
     repeated_installation_opens_nothing, "rep";
+    nothing_leaves_from_a_closed_address, "out";
     a_flush_by_others_is_noticed_and_said, "fl";
     holds_that_the_kernel_would_take_for_ever_are_refused, "hold";
 }

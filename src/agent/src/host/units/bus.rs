@@ -25,6 +25,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 )]
 trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
+    fn ref_unit(&self, name: &str) -> zbus::Result<()>;
+    fn unref_unit(&self, name: &str) -> zbus::Result<()>;
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
@@ -223,6 +225,11 @@ impl Bus {
                 let manager = manager(&connection).await?;
                 // Before the job exists, or its end could be missed.
                 let mut removed = manager.receive_job_removed().await?;
+                if job == Job::Start {
+                    // Else systemd may unload a unit that has ended, and with it how it ended, before the state
+                    // is read. See `let_go`.
+                    manager.ref_unit(unit).await?;
+                }
                 let path = match job {
                     Job::Start => manager.start_unit(unit, "replace").await?,
                     Job::Stop => manager.stop_unit(unit, "replace").await?,
@@ -250,6 +257,16 @@ impl Bus {
             Tried::Done(Err(error)) => Tried::Done(Err(error)),
             Tried::NoBus => Tried::NoBus,
         }
+    }
+
+    /// Lets systemd unload a unit again after a start.
+    pub(super) async fn let_go(&self, unit: &str) {
+        // Refused if the start was done another way: then there is nothing to let go.
+        let _ = self
+            .with("let go of", unit, async |connection| {
+                manager(&connection).await?.unref_unit(unit).await
+            })
+            .await;
     }
 
     pub(super) async fn kill(&self, unit: &str, signal: i32) -> Tried<()> {
@@ -355,15 +372,22 @@ fn unit_state(
             .get(key)
             .and_then(|value| value.downcast_ref::<u64>().ok())
     };
+    let judged = general
+        .get("ConditionTimestampMonotonic")
+        .and_then(|value| value.downcast_ref::<u64>().ok())
+        .is_some_and(|at| at > 0);
     UnitState {
         exists: !matches!(text(general, "LoadState").as_str(), "not-found" | ""),
         active: Active::parse(&text(general, "ActiveState")),
         sub: text(general, "SubState"),
         result: text(service, "Result"),
-        condition: general
-            .get("ConditionResult")
-            .and_then(|value| value.downcast_ref::<bool>().ok())
-            .unwrap_or(true),
+        condition: judged
+            .then(|| {
+                general
+                    .get("ConditionResult")
+                    .and_then(|value| value.downcast_ref::<bool>().ok())
+            })
+            .flatten(),
         timeout_stop: number("TimeoutStopUSec").and_then(microseconds),
         main_pid: service
             .get("MainPID")

@@ -50,8 +50,7 @@ fn good(what: &'static str, unit: &str, finished: Finished) -> Result<String, Un
 }
 
 pub(super) async fn state(unit: &str) -> Result<UnitState, UnitError> {
-    let properties =
-        "LoadState,ActiveState,SubState,Result,ConditionResult,TimeoutStopUSec,MainPID";
+    let properties = "LoadState,ActiveState,SubState,Result,ConditionResult,ConditionTimestampMonotonic,TimeoutStopUSec,MainPID";
     let shown = systemctl(&["show", "--property", properties, "--", unit], ANSWER).await?;
     Ok(parse_show(&good("read", unit, shown)?))
 }
@@ -123,12 +122,13 @@ fn parse_show(text: &str) -> UnitState {
             .find(|(found, _)| *found == key)
             .map_or("", |(_, v)| v)
     };
+    let judged = !matches!(value("ConditionTimestampMonotonic"), "" | "0");
     UnitState {
         exists: !matches!(value("LoadState"), "not-found" | ""),
         active: Active::parse(value("ActiveState")),
         sub: value("SubState").to_owned(),
         result: value("Result").to_owned(),
-        condition: value("ConditionResult") != "no",
+        condition: judged.then(|| value("ConditionResult") == "yes"),
         timeout_stop: span(value("TimeoutStopUSec")),
         main_pid: value("MainPID").parse().unwrap_or(0),
     }
@@ -196,16 +196,16 @@ mod tests {
     #[test]
     fn what_systemctl_shows_is_read() {
         let text = "MainPID=412\nResult=success\nLoadState=loaded\nActiveState=active\nSubState=running\n\
-            TimeoutStopUSec=1min 30s\nConditionResult=yes\n";
+            TimeoutStopUSec=1min 30s\nConditionResult=yes\nConditionTimestampMonotonic=7\n";
         let state = parse_show(text);
-        assert!(state.exists && state.condition && state.active == Active::Active);
+        assert!(state.exists && state.condition == Some(true) && state.active == Active::Active);
         assert_eq!(
             (state.main_pid, state.timeout_stop),
             (412, Some(Duration::from_secs(90)))
         );
         let gone =
             parse_show("LoadState=not-found\nActiveState=inactive\nTimeoutStopUSec=infinity\n");
-        assert!(!gone.exists && gone.timeout_stop.is_none());
+        assert!(!gone.exists && gone.condition.is_none() && gone.timeout_stop.is_none());
         assert_eq!(span("1.500s"), Some(Duration::from_millis(1_500)));
     }
 

@@ -1,0 +1,398 @@
+//! A plan while it is being made: refusals, consequences and new documents are gathered; at the end either
+//! all refusals come out or the plan.
+
+use std::collections::BTreeSet;
+
+use super::know::{Whereabouts, names, refusal};
+use super::{
+    Action, Aim, Consequence, ConsequenceKind, Goal, MoveOrder, Plan, Situation, Step, StepKind,
+    Warning, command,
+};
+use crate::engine::NodeState;
+use crate::model::{
+    Base, Changed, ClusterDocument, Former, Member, NodeName, Problem, Role, RuleId, SystemCluster,
+    SystemDocument, SystemNode, SystemRole, differences, is_epoch_change,
+};
+
+/// Former nodes that a document keeps at most; the oldest go first.
+const MOST_FORMER: usize = 64;
+
+pub(super) struct Draft<'a> {
+    pub(super) now: Situation<'a>,
+    pub(super) refused: Vec<Problem>,
+    plan: Plan,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(action: &Action, now: Situation<'a>, title: impl Into<String>) -> Self {
+        Self {
+            now,
+            refused: Vec::new(),
+            plan: Plan {
+                title: title.into(),
+                changed: true,
+                documents: Vec::new(),
+                system: None,
+                order: None,
+                steps: Vec::new(),
+                consequences: Vec::new(),
+                warnings: Vec::new(),
+                differences: Vec::new(),
+                goal: Goal::default(),
+                command: command::of(action, now.wall),
+            },
+        }
+    }
+
+    /// Gathers the refusal, if it is one.
+    pub(super) fn check<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                // Two services of an unseen cluster are one refusal.
+                if !self.refused.contains(&problem) {
+                    self.refused.push(problem);
+                }
+                None
+            }
+        }
+    }
+
+    /// What the action itself has said better is not said again by the document's rules.
+    fn add_untold(&mut self, mut problems: Vec<Problem>) {
+        let told = |p: &Problem| {
+            let same = |r: &Problem| r.place == p.place && r.rule == p.rule;
+            self.refused.iter().any(same)
+        };
+        problems.retain(|p| !told(p));
+        self.refused.append(&mut problems);
+    }
+
+    pub(super) fn retitle(&mut self, title: String) {
+        self.plan.title = title;
+    }
+
+    pub(super) fn say(&mut self, kind: ConsequenceKind, sentence: impl Into<String>) {
+        self.plan.consequences.push(Consequence {
+            kind,
+            sentence: sentence.into(),
+        });
+    }
+
+    /// How many consequences have been said.
+    pub(super) fn said(&self) -> usize {
+        self.plan.consequences.len()
+    }
+
+    pub(super) fn has_said(&self, sentence: &str) -> bool {
+        self.plan
+            .consequences
+            .iter()
+            .any(|c| c.sentence == sentence)
+    }
+
+    pub(super) fn warn(&mut self, name: &'static str, rule: &'static str, sentence: String) {
+        self.plan.warnings.push(Warning {
+            name,
+            rule: RuleId::of(rule),
+            sentence,
+        });
+    }
+
+    pub(super) fn step(&mut self, kind: StepKind, on: Vec<NodeName>, sentence: impl Into<String>) {
+        self.plan.steps.push(Step {
+            kind,
+            on,
+            sentence: sentence.into(),
+        });
+    }
+
+    pub(super) fn aim(&mut self, aim: Aim) {
+        self.plan.goal.aims.push(aim);
+    }
+
+    /// Nothing is to be done; the sentence says why.
+    pub(super) fn unchanged(mut self, sentence: impl Into<String>) -> Result<Plan, Vec<Problem>> {
+        if !self.refused.is_empty() {
+            return Err(self.refused);
+        }
+        self.plan.changed = false;
+        self.plan.consequences.clear();
+        self.plan.warnings.clear();
+        self.say(ConsequenceKind::Note, sentence);
+        Ok(self.plan)
+    }
+
+    pub(super) fn done(mut self) -> Result<Plan, Vec<Problem>> {
+        if !self.refused.is_empty() {
+            return Err(self.refused);
+        }
+        self.step(StepKind::Watch, Vec::new(), "wait until it has come about");
+        Ok(self.plan)
+    }
+
+    /// A new revision of a cluster (`old`: none: a new cluster): gets its number, epoch and base records, is
+    /// checked against every rule, and will be staged and committed on all whom it concerns.
+    pub(super) fn document(&mut self, old: Option<&ClusterDocument>, mut new: ClusterDocument) {
+        new.changed = self.changed();
+        if let Some(old) = old {
+            new.revision = old.revision.saturating_add(1);
+            keep_former(old, &mut new);
+        }
+        if old.is_none_or(|old| is_epoch_change(old, &new)) {
+            new.epoch = new.revision;
+            new.bases = self.base_records(old, &new);
+        }
+        let mut problems = new.problems();
+        if !new.deleted {
+            problems.extend(new.against_system(self.now.system, self.now.clusters));
+            self.warn_of_unseen(&new);
+        }
+        self.add_untold(problems);
+        self.stage_and_commit(old, &new);
+        if let Some(old) = old {
+            self.plan.differences.extend(differences(old, &new));
+        }
+        self.plan.documents.push(new);
+    }
+
+    pub(super) fn changed(&self) -> Changed {
+        Changed {
+            by: self.now.by.to_owned(),
+            at: self.now.wall,
+            what: self.plan.title.clone(),
+        }
+    }
+
+    /// C13 can't be checked against what does not answer; the nodes themselves check it once more when
+    /// the document is staged.
+    fn warn_of_unseen(&mut self, new: &ClusterDocument) {
+        let unseen: Vec<&str> = self
+            .now
+            .unseen()
+            .filter(|name| **name != new.name)
+            .map(crate::model::ClusterName::as_str)
+            .collect();
+        let old = self.now.clusters.iter().find(|c| c.id == new.id);
+        let adds = new.services.iter().any(|s| {
+            old.and_then(|o| o.service(s.id))
+                .is_none_or(|o| o.aliases != s.aliases)
+        });
+        if !unseen.is_empty() && adds {
+            let sentence = format!(
+                "no node of {} answers, so its names and addresses can't be compared with the new ones",
+                unseen.join(", ")
+            );
+            self.warn("unseen-cluster", "C13", sentence);
+        }
+    }
+
+    /// PROTOCOL 29: who holds what when the epoch begins. A new service is held by its home, where it runs
+    /// already (C11); term 1 is above any that its number ever had, since numbers are never given again.
+    fn base_records(&mut self, old: Option<&ClusterDocument>, new: &ClusterDocument) -> Vec<Base> {
+        let mut records = Vec::new();
+        for service in &new.services {
+            let Some((old, former)) = old.and_then(|o| Some((o, o.service(service.id)?))) else {
+                records.push(Base {
+                    service: service.id,
+                    term: 1,
+                    holder: service.home().filter(|_| !service.stopped).cloned(),
+                });
+                continue;
+            };
+            let seen = self.now.seen(old, former);
+            let at = self.now.whereabouts(old, former);
+            let (Some(seen), Some(at)) = (self.check(seen), self.check(at)) else {
+                continue;
+            };
+            let holder = match at {
+                Whereabouts::At(node) => Some(node.clone()),
+                Whereabouts::Nowhere => None,
+                Whereabouts::Between => {
+                    self.refused.push(refusal(
+                        "PROTOCOL 29",
+                        format!("service {}", service.name),
+                        "it is just being started or stopped, and this change must know who holds it",
+                        "try again when `backstay status` shows it settled",
+                    ));
+                    continue;
+                }
+            };
+            records.push(Base {
+                service: service.id,
+                term: seen.term,
+                holder,
+            });
+        }
+        records
+    }
+
+    fn stage_and_commit(&mut self, old: Option<&ClusterDocument>, new: &ClusterDocument) {
+        let members: BTreeSet<&NodeName> = old
+            .iter()
+            .flat_map(|o| &o.members)
+            .chain(&new.members)
+            .map(|m| &m.name)
+            .collect();
+        let on: Vec<NodeName> = members.into_iter().cloned().collect();
+        let away: Vec<NodeName> = on
+            .iter()
+            .filter(|n| {
+                old.is_some_and(|o| {
+                    o.member(n).is_some()
+                        && matches!(self.now.state(o, n), NodeState::Down | NodeState::Unknown)
+                })
+            })
+            .cloned()
+            .collect();
+        let what = format!("revision {} of {}", new.revision, new.name);
+        self.step(
+            StepKind::Stage,
+            on.clone(),
+            format!("check {what} on every node that answers"),
+        );
+        self.step(StepKind::Commit, on, format!("make {what} the present one"));
+        if !away.is_empty() {
+            self.say(
+                ConsequenceKind::Note,
+                format!(
+                    "not heard now, and learning of revision {} on return: {}",
+                    new.revision,
+                    names(&away)
+                ),
+            );
+        }
+        if !new.deleted {
+            self.aim(Aim::Revision {
+                cluster: new.name.clone(),
+                revision: new.revision,
+            });
+        }
+    }
+
+    /// The system document as it will be; checked, and put to every node.
+    pub(super) fn system(&mut self, change: impl FnOnce(&mut SystemDocument)) {
+        let mut new = self.now.system.clone();
+        change(&mut new);
+        new.revision = new.revision.saturating_add(1);
+        new.changed = self.changed();
+        self.add_untold(new.problems());
+        let on = new.nodes.iter().map(|n| n.name.clone()).collect();
+        self.step(
+            StepKind::System,
+            on,
+            format!("tell every node revision {} of the system", new.revision),
+        );
+        self.plan.system = Some(new);
+    }
+
+    /// The system document with that cluster as its document has it: members, and their roles. Who left is
+    /// free, but a standby stays standby and a witness witness (C8).
+    pub(super) fn system_of(&mut self, cluster: &ClusterDocument) {
+        if !self.refused.is_empty() {
+            return; // The index would only be refused for the same reasons once more.
+        }
+        let members: Vec<NodeName> = cluster.members.iter().map(|m| m.name.clone()).collect();
+        let listed = self
+            .now
+            .system
+            .clusters
+            .iter()
+            .find(|c| c.id == cluster.id)
+            .map(|c| &c.members);
+        if listed == Some(&members) {
+            return;
+        }
+        let cluster = cluster.clone();
+        self.system(move |system| {
+            system.clusters.retain(|c| c.id != cluster.id);
+            if !cluster.deleted {
+                system.clusters.push(SystemCluster {
+                    name: cluster.name.clone(),
+                    id: cluster.id,
+                    members,
+                });
+                system.clusters.sort_by(|a, b| a.name.cmp(&b.name));
+            }
+            let busy: BTreeSet<NodeName> = system
+                .clusters
+                .iter()
+                .flat_map(|c| c.members.iter().cloned())
+                .collect();
+            for node in &mut system.nodes {
+                reach_by_base(&cluster, node);
+                match cluster.member(&node.name).map(|m| m.role) {
+                    Some(Role::Regular) => node.role = SystemRole::Regular,
+                    None if node.role == SystemRole::Regular && !busy.contains(&node.name) => {
+                        node.role = SystemRole::Free;
+                    }
+                    Some(Role::Standby | Role::Witness) | None => {}
+                }
+            }
+        });
+    }
+
+    pub(super) fn order(&mut self, order: MoveOrder, from: Vec<NodeName>) {
+        self.step(
+            StepKind::Order,
+            from,
+            format!("order {} to {}", order.service, order.to),
+        );
+        self.plan.order = Some(order);
+    }
+}
+
+/// Who is in the old document and not in the new one is former; who is back is not.
+fn keep_former(old: &ClusterDocument, new: &mut ClusterDocument) {
+    let gone: Vec<&Member> = old
+        .members
+        .iter()
+        .filter(|m| new.member_by_id(m.id).is_none())
+        .collect();
+    let mut former: Vec<Former> = old
+        .former
+        .iter()
+        .filter(|f| new.member_by_id(f.id).is_none() && !gone.iter().any(|m| m.id == f.id))
+        .cloned()
+        .collect();
+    former.extend(gone.into_iter().map(|m| Former {
+        name: m.name.clone(),
+        id: m.id,
+        bases: m.bases.clone(),
+    }));
+    let excess = former.len().saturating_sub(MOST_FORMER);
+    former.drain(..excess);
+    new.former = former;
+}
+
+/// A contact that named an address which is an alias now would reach whoever has the service: it names the
+/// node's base address from now on (C11).
+fn reach_by_base(cluster: &ClusterDocument, node: &mut SystemNode) {
+    let Some(base) = cluster.member(&node.name).and_then(|m| m.bases.first()) else {
+        return;
+    };
+    let (user, place) = match node.contact.rsplit_once('@') {
+        Some((user, place)) => (format!("{user}@"), place),
+        None => (String::new(), node.contact.as_str()),
+    };
+    let (host, port) = match place.strip_prefix('[').and_then(|p| p.split_once(']')) {
+        Some((host, port)) => (host, port),
+        None if place.matches(':').count() == 1 => {
+            place.split_at(place.find(':').unwrap_or(place.len()))
+        }
+        None => (place, ""),
+    };
+    let is_alias = |ip: core::net::IpAddr| {
+        let mut aliases = cluster.services.iter().flat_map(|s| &s.aliases);
+        aliases.any(|a| a.ip() == ip)
+    };
+    if host.parse().is_ok_and(is_alias) {
+        let base = base.addr();
+        let base = if base.is_ipv6() && !port.is_empty() {
+            format!("[{base}]")
+        } else {
+            base.to_string()
+        };
+        node.contact = format!("{user}{base}{port}");
+    }
+}

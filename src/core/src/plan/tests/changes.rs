@@ -1,0 +1,240 @@
+use super::*;
+use crate::model::{Failover, Profile, ServiceId, differences, is_epoch_change};
+
+#[test]
+fn f7_a_changed_fallback_says_who_returns() {
+    let mut wanted = SetCluster::of("c1".parse().unwrap());
+    wanted.fallback = Some(Fallback::Automatic);
+    let action = Action::SetCluster(wanted);
+    let away = world().runs("web1", &["sb1"], ServiceState::Running);
+    let plan = away.agreed(&action);
+    assert_eq!(plan.command, "backstay cluster set c1 --fallback auto");
+    let d = &plan.documents[0];
+    assert_eq!(
+        (d.fallback, d.revision, d.epoch),
+        (Fallback::Automatic, 5, 1)
+    );
+    assert_eq!(
+        said(&plan, ConsequenceKind::Outage),
+        [
+            "web1 returns from sb1 to n1 as soon as n1 has been healthy for 300 s: it is away while it stops there and starts here"
+        ]
+    );
+    assert_eq!(said(&plan, ConsequenceKind::Fallback).len(), 3);
+    let mut same = world();
+    same.cluster = d.clone();
+    unchanged(&same.agreed(&action), "c1 is set so already");
+}
+
+#[test]
+fn protocol_1_another_profile_begins_an_epoch() {
+    let mut wanted = SetCluster::of("c1".parse().unwrap());
+    wanted.profile = Some(Profile::Fast);
+    let action = Action::SetCluster(wanted);
+    let plan = world().agreed(&action);
+    let d = &plan.documents[0];
+    assert_eq!((d.revision, d.epoch, d.bases[0].term), (5, 5, 3));
+    assert_eq!(
+        said(&plan, ConsequenceKind::Protection),
+        ["a silent node counts as down after 0.3 s (before: 3 s)"]
+    );
+    world().unseen().refused(
+        &action,
+        &["U7 cluster c1: none of its nodes says what runs where; reach one of its nodes first: `backstay node list` tells their contacts"],
+    );
+}
+
+#[test]
+fn s6_an_arbiter_and_exclusive_are_refused_together() {
+    let mut wanted = SetCluster::of("c1".parse().unwrap());
+    wanted.arbiter = Some("https://etcd".to_owned());
+    wanted.safety = Some(Safety::Exclusive);
+    world().refused(
+        &Action::SetCluster(wanted),
+        &[
+            "S3 safety: it is exclusive, which this version can't keep yet (it comes later); use available: two holders are possible while the network is cut (S1)",
+            "S6 arbiter: it is `https://etcd`, and this version can't ask an arbiter yet (it comes later); leave it out",
+        ],
+    );
+}
+
+#[test]
+fn f3_f5_a_new_priority_says_who_goes_before_whom() {
+    let mut wanted = SetService::of(name("web3"));
+    wanted.priority = Some(5);
+    wanted.failover = Some(Failover::Ordered);
+    let w = world()
+        .runs("web1", &["sb1"], ServiceState::Running)
+        .runs("web3", &[], ServiceState::Displaced)
+        .state("n1", NodeState::Down)
+        .state("n3", NodeState::Down);
+    let plan = w.agreed(&Action::SetService(wanted));
+    assert_eq!(
+        plan.command,
+        "backstay service set web3 --priority 5 --failover ordered"
+    );
+    assert_eq!(
+        said(&plan, ConsequenceKind::Displacement),
+        ["web3 goes before web1, web2 from now on (F3, F5)"]
+    );
+    assert_eq!(
+        said(&plan, ConsequenceKind::Outage),
+        ["web1 stops on sb1 at once and makes room for web3 (priority 5 before 10, F5)"]
+    );
+    assert_eq!(
+        said(&plan, ConsequenceKind::Note),
+        ["not heard now, and learning of revision 5 on return: n1, n3"]
+    );
+    unchanged(
+        &world().agreed(&Action::SetService(SetService::of(name("web1")))),
+        "web1 is set so already",
+    );
+}
+
+fn apply(document: ClusterDocument) -> Action {
+    Action::Apply {
+        document: Box::new(document),
+    }
+}
+
+#[test]
+fn u8_apply_takes_the_shown_document_with_its_changes() {
+    let shown = world().cluster.without_secrets();
+    unchanged(
+        &world().agreed(&apply(shown.clone())),
+        "c1 is as written already",
+    );
+    let mut written = shown.clone();
+    written.services[0].priority = 15;
+    written.services[1].units[0].name = "other.service".to_owned();
+    let plan = world().agreed(&apply(written));
+    let d = &plan.documents[0];
+    assert_eq!(d.keys, world().cluster.keys);
+    assert_eq!((d.revision, d.epoch), (5, 1));
+    let told: Vec<String> = plan.differences.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "service web1, priority: 10 -> 15",
+            "service web2, unit other.service: new: name other.service",
+            "service web2, unit web.service: gone: name web.service",
+        ]
+    );
+    let mut old = shown.clone();
+    old.revision = 3;
+    world().refused(
+        &apply(old),
+        &["U8 cluster c1: the document is a change to revision 3; the cluster has revision 4 by now, by admin@desk (create the cluster); show the cluster again and write the change into that"],
+    );
+    let mut deleted = shown;
+    deleted.deleted = true;
+    world().refused(
+        &apply(deleted),
+        &["C7 cluster c1: the document says that it is deleted; use `backstay cluster delete c1`"],
+    );
+}
+
+#[test]
+fn c15_l1_c13_apply_refuses_what_the_actions_refuse() {
+    let w = world()
+        .runs("web1", &["sb1"], ServiceState::Running)
+        .locked("web3", "n3");
+    let mut written = w.cluster.without_secrets();
+    // web1 leaves while away, web2 is locked elsewhere, web3's number is given to another.
+    let mut reused = written.services[2].clone();
+    reused.lock = None;
+    reused.name = name("new3");
+    written.services[1].lock = Some(Lock {
+        node: node("sb1"),
+        by: "adam@desk".to_owned(),
+        at: WALL,
+        reason: String::new(),
+        until: None,
+    });
+    written.services[2] = reused;
+    let first = written.services.remove(0);
+    written.members.retain(|m| Some(&m.name) != first.home());
+    w.refused(
+        &apply(written),
+        &[
+            "L1 service web2: the document locks it to sb1, but it runs on n2; a service is locked where it runs: locking never moves",
+            "C13 service web3: the document calls it new3; a service keeps its name; to rename it, take it out and add it with a new number",
+            "C15 service web1: the document leaves it out, and it is away from home: it runs on sb1; move it home with `backstay service move web1 --to home` first",
+        ],
+    );
+}
+
+#[test]
+fn c11_apply_makes_a_cluster_that_is_not_there() {
+    let mut w = world();
+    let written = w.cluster.clone();
+    w.cluster.deleted = true;
+    w.system.clusters.clear();
+    for n in &mut w.system.nodes {
+        if n.role == crate::model::SystemRole::Regular {
+            n.role = crate::model::SystemRole::Free;
+        }
+    }
+    w.cluster.id = crate::model::ClusterId(1);
+    let plan = w.agreed(&apply(written));
+    let d = &plan.documents[0];
+    assert_eq!((d.revision, d.epoch, d.bases.len()), (1, 1, 3));
+    assert_eq!(plan.command, "backstay apply -f c1.toml");
+    let mut hidden = d.without_secrets();
+    hidden.name = "c3".parse().unwrap();
+    w.refused(
+        &apply(hidden),
+        &["PROTOCOL 3 key 1: its secret is not shown in the document, and there is no cluster yet that has it; 32 random bytes as 64 hexadecimal digits"],
+    );
+}
+
+#[test]
+fn protocol_1_what_begins_an_epoch_and_what_does_not() {
+    let old = cluster();
+    let case = |change: fn(&mut ClusterDocument)| {
+        let mut new = old.clone();
+        change(&mut new);
+        is_epoch_change(&old, &new)
+    };
+    let begins: [fn(&mut ClusterDocument); 8] = [
+        |d| d.members[0].incarnation = 1,
+        |d| drop(d.members.pop()),
+        |d| d.services[0].aliases.clear(),
+        |d| d.services[0].nodes.reverse(),
+        |d| d.timing.hold_ms = Some(1900),
+        |d| d.timing.wait_ms = Some(3100),
+        |d| d.safety = Safety::Exclusive,
+        |d| d.arbiter = "x".to_owned(),
+    ];
+    for (n, change) in begins.into_iter().enumerate() {
+        assert!(case(change), "{n}");
+    }
+    let goes_on: [fn(&mut ClusterDocument); 7] = [
+        |d| d.revision += 1,
+        |d| d.services.reverse(),
+        |d| d.services[0].priority = 1,
+        |d| d.services[0].stopped = true,
+        |d| d.members[0].bases.clear(),
+        |d| d.fallback = Fallback::Automatic,
+        |d| d.next_service = ServiceId(90),
+    ];
+    for (n, change) in goes_on.into_iter().enumerate() {
+        assert!(!case(change), "{n}");
+    }
+}
+
+#[test]
+fn differences_show_that_a_secret_changed_but_not_the_secret() {
+    let old = cluster();
+    let mut new = old.clone();
+    new.keys[0].secret = "ff00".repeat(16);
+    let told = differences(&old, &new);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].place, "key 1, secret");
+    let text = told[0].to_string();
+    assert!(
+        !text.contains(&old.keys[0].secret) && !text.contains(&new.keys[0].secret),
+        "{text}"
+    );
+    assert!(text.starts_with("key 1, secret: (hash "), "{text}");
+}

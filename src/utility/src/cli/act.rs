@@ -1,0 +1,156 @@
+//! One way for every action: gather, plan, preflight, show, confirm, apply, watch.
+
+use backstay_core::model::NodeName;
+use backstay_core::plan::{Action, Plan, Situation, plan};
+use serde_json::json;
+
+use super::context::{Context, say, say_json, who};
+use crate::failure::{Exit, Failure};
+use crate::ops::apply::{Applied, apply, concerned, list};
+use crate::ops::gather::wall_ms;
+use crate::ops::preflight::{judge, preflight};
+use crate::ops::watch::watch;
+use crate::ops::{Cancel, Picture, contact};
+use crate::output::{json, plan as shown};
+
+/// Does an action from beginning to end; `build` makes it from what was found.
+///
+/// # Errors
+/// In one sentence, with whether anything was changed.
+pub(super) fn act(
+    context: &Context,
+    build: impl FnOnce(&Picture) -> Result<Action, Failure>,
+) -> Result<(), Failure> {
+    let gatherer = context.gatherer()?;
+    let mut picture = gatherer.gather(&mut |line| context.note(line))?;
+    let action = build(&picture)?;
+    carry_out(context, &action, &mut picture).map(|_| ())
+}
+
+/// The plan for an action as things are.
+///
+/// # Errors
+/// [`Exit::Refused`] with every problem.
+pub(super) fn plan_for(action: &Action, picture: &Picture) -> Result<Plan, Failure> {
+    let system = picture.system();
+    let views = picture.best_views();
+    let bases = picture.bases();
+    let situation = Situation {
+        system: &system,
+        clusters: &picture.clusters,
+        views: &views,
+        bases: &bases,
+        by: &who(),
+        wall: wall_ms() / 1000,
+    };
+    let mut plan = plan(action, &situation).map_err(|problems| {
+        Failure::new(Exit::Refused, "refused by the rules; nothing was changed").problems(problems)
+    })?;
+    contact::follow_bases(&mut plan);
+    Ok(plan)
+}
+
+/// How an action ended.
+pub(super) enum End {
+    /// Only shown.
+    Dry,
+    /// There was nothing to change.
+    Nothing,
+    /// Done, and come about.
+    Done,
+}
+
+/// From the plan to the end.
+///
+/// # Errors
+/// In one sentence, with whether anything was changed.
+pub(super) fn carry_out(
+    context: &Context,
+    action: &Action,
+    picture: &mut Picture,
+) -> Result<End, Failure> {
+    let plan = plan_for(action, picture)?;
+    let overrides = context.overrides();
+    let (problems, checks) = if plan.changed {
+        preflight(action, &plan, picture)
+    } else {
+        (Vec::new(), Vec::new())
+    };
+    if !context.json() {
+        say(&shown::plan(&plan, &checks, &overrides, context.style));
+    }
+    judge(problems, &checks, &overrides)?;
+    if !plan.changed {
+        finish(context, &plan, &Applied::default(), "nothing to change");
+        return Ok(End::Nothing);
+    }
+    if context.common.dry_run {
+        finish(
+            context,
+            &plan,
+            &Applied::default(),
+            "dry run: nothing was changed",
+        );
+        return Ok(End::Dry);
+    }
+    context.confirm("Go on?")?;
+    context.guard();
+    let applied = apply(&plan, picture, &context.cancel, &mut |line| {
+        context.note(line);
+    })?;
+    remember(context, &plan);
+    if !applied.behind.is_empty() {
+        context.note(&format!(
+            "{} will learn of it when they are back",
+            list(&applied.behind)
+        ));
+    }
+    wait(context, &plan, picture, &context.cancel)?;
+    finish(context, &plan, &applied, "done");
+    Ok(End::Done)
+}
+
+/// The change is made: a file that can't be written is only told.
+fn remember(context: &Context, plan: &Plan) {
+    let (Some(path), Ok(mut contacts)) = (&context.contacts_path, context.contacts()) else {
+        return;
+    };
+    if contact::remember(plan, &mut contacts)
+        && let Err(why) = contacts.save(path)
+    {
+        context.note(&why);
+    }
+}
+
+fn wait(
+    context: &Context,
+    plan: &Plan,
+    picture: &mut Picture,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    let eyes: Vec<NodeName> = concerned(plan, picture).into_iter().collect();
+    watch(
+        &plan.goal,
+        &mut picture.crew,
+        &eyes,
+        context.patience(),
+        cancel,
+        &mut |line| context.note(line),
+    )
+}
+
+fn finish(context: &Context, plan: &Plan, applied: &Applied, sentence: &str) {
+    if context.json() {
+        let body = json!({
+            "changed": applied.changed,
+            "dry_run": context.common.dry_run,
+            "message": sentence,
+            "on": applied.on,
+            "behind": applied.behind,
+            "plan": plan,
+        });
+        say_json(&json::document("Result", body), false);
+    } else {
+        say(&format!("{sentence}\n"));
+    }
+}

@@ -1,0 +1,459 @@
+//! The command line as data. The names are a contract: add, do not rename.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use backstay_core::model::{ClusterName, NodeName, ServiceName};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::failure::EXIT_HELP;
+use crate::remote::Contact;
+
+/// Keeps services running when a server fails: one standby node stands in for up to ten.
+#[derive(Debug, Parser)]
+#[command(name = "backstay", version, after_help = EXIT_HELP, max_term_width = 80)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Common options")]
+pub struct Common {
+    /// A node to ask, [USER@]HOST[:PORT]; repeatable, the first that answers serves
+    #[arg(long, global = true, value_name = "HOST")]
+    pub contact: Vec<Contact>,
+    /// Key file for SSH; repeatable. Else ssh-agent and ~/.ssh/id_*
+    #[arg(long, global = true, value_name = "FILE")]
+    pub identity: Vec<PathBuf>,
+    /// A host to go through, [USER@]HOST[:PORT]
+    #[arg(long, short = 'J', global = true, value_name = "HOST")]
+    pub jump: Option<Contact>,
+    /// Host keys to trust, in the form of `known_hosts`
+    #[arg(long, global = true, value_name = "FILE")]
+    pub known_hosts: Option<PathBuf>,
+    /// Fingerprint of a host key to trust (SHA256:...); repeatable
+    #[arg(long, global = true, value_name = "PRINT", value_parser = crate::remote::hostkey::fingerprint)]
+    pub host_key: Vec<String>,
+    /// Where the nodes are remembered [default: ~/.config/backstay/contacts.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "BACKSTAY_CONTACTS")]
+    pub contacts: Option<PathBuf>,
+    /// The socket of this machine's agent
+    #[arg(long, global = true, value_name = "FILE", default_value = crate::remote::SOCKET_PATH, hide = true)]
+    pub socket: PathBuf,
+    /// Talk to the hosts of the lab, from its client's network
+    #[arg(long, global = true)]
+    pub lab: bool,
+    /// Text for people or JSON for programs
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Answer yes to the question whether to go on
+    #[arg(long, short = 'y', global = true)]
+    pub yes: bool,
+    /// Show what would be done and what would come of it, then stop
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// Override every named warning (never a rule)
+    #[arg(long, global = true)]
+    pub force: bool,
+    /// Override this warning; repeatable
+    #[arg(long, global = true, value_name = "NAME")]
+    pub ignore_check: Vec<String>,
+    /// How long to wait, as `90s` or `5m`: for a change to come about [2m], for each node that is asked
+    #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+    /// Never ask anything
+    #[arg(long, global = true)]
+    pub no_input: bool,
+    /// Say more; twice: everything
+    #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say only what was asked for
+    #[arg(long, short = 'q', global = true)]
+    pub quiet: bool,
+    /// Colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// The form of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show clusters, nodes and services, and what to do now
+    Status {
+        /// Only this cluster
+        cluster: Option<ClusterName>,
+        /// Go on showing it until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Nodes of the system
+    #[command(subcommand)]
+    Node(NodeVerb),
+    /// Clusters
+    #[command(subcommand)]
+    Cluster(Box<ClusterVerb>),
+    /// Services
+    #[command(subcommand)]
+    Service(ServiceVerb),
+    /// Alarms
+    #[command(subcommand)]
+    Alarm(AlarmVerb),
+    /// Decisions and failovers as timelines
+    History {
+        /// Only this service
+        service: Option<ServiceName>,
+        /// Go on with new ones until interrupted
+        #[arg(long)]
+        follow: bool,
+        /// At most so many of each node, the newest
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// Who did what, from where, with what result
+    Audit {
+        /// At most so many of each node, the newest
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// Several real hosts on this machine, for demonstration and tests
+    #[command(subcommand)]
+    Lab(super::lab::LabVerb),
+}
+
+/// Nodes of the system.
+#[derive(Debug, Subcommand)]
+pub enum NodeVerb {
+    /// All nodes
+    List,
+    /// One node and its machine
+    Show {
+        /// Which
+        node: NodeName,
+    },
+    /// Install the agent on a machine and make it a node
+    Add {
+        /// [USER@]HOST[:PORT]; the user is root where none is named
+        host: Contact,
+        /// The node's name
+        #[arg(long)]
+        name: NodeName,
+    },
+    /// Take a free node out of the system
+    Remove {
+        /// Which
+        node: NodeName,
+    },
+    /// Make a free node a standby or witness, or free again
+    Role {
+        /// Which
+        node: NodeName,
+        /// What it shall be
+        role: RoleArgument,
+    },
+    /// Check a node's machine
+    Check {
+        /// Which
+        node: NodeName,
+    },
+}
+
+/// Roles that can be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleArgument {
+    /// Nothing yet
+    Free,
+    /// Stands in
+    Standby,
+    /// Votes and watches
+    Witness,
+}
+
+/// Automatic or manual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FallbackArgument {
+    /// As soon as home has recovered
+    #[value(alias = "automatic")]
+    Auto,
+    /// On an order
+    Manual,
+}
+
+/// Automatic or ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailoverArgument {
+    /// A failure moves it
+    #[value(alias = "automatic")]
+    Auto,
+    /// Only an order moves it
+    Ordered,
+}
+
+/// How fast a failure is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProfileArgument {
+    /// 0.3 s
+    Fast,
+    /// 3 s
+    Lan,
+    /// 15 s, for guests that are paused now and then
+    Vm,
+    /// 30 s
+    Wan,
+}
+
+/// Whether two holders are possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SafetyArgument {
+    /// Both may run while the network is cut
+    Available,
+    /// Never two
+    Exclusive,
+}
+
+/// Who stops after a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitStopsArgument {
+    /// Home
+    Home,
+    /// The standby
+    Standby,
+}
+
+/// What a holder does without a majority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WithoutMajorityArgument {
+    /// It stops
+    Stop,
+    /// It goes on: two holders are possible
+    Keep,
+}
+
+/// An address or `gateway`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference(pub Option<IpAddr>);
+
+impl std::str::FromStr for Reference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "gateway" {
+            return Ok(Self(None));
+        }
+        let address = text.parse();
+        address
+            .map(|a| Self(Some(a)))
+            .map_err(|_| "use an IP address, or `gateway` for the default gateway".to_owned())
+    }
+}
+
+/// Clusters.
+#[derive(Debug, Subcommand)]
+pub enum ClusterVerb {
+    /// All clusters
+    List,
+    /// One cluster as it is written
+    Show {
+        /// Which
+        cluster: ClusterName,
+    },
+    /// Make a cluster of one standby and up to ten homes of services
+    Create {
+        /// Its name
+        cluster: ClusterName,
+        /// A node with the role standby
+        #[arg(long, value_name = "NODE")]
+        standby: NodeName,
+        /// A node with the role witness; repeatable
+        #[arg(long, value_name = "NODE")]
+        witness: Vec<NodeName>,
+        /// S=NODE,alias=ADDR,base=ADDR[,priority=P][,fallback=auto|manual][,unit=U]..; repeatable
+        #[arg(long, required = true, value_name = "SPEC")]
+        service: Vec<super::spec::ServiceSpec>,
+        /// Settings
+        #[command(flatten)]
+        settings: CreateSettings,
+    },
+    /// End a cluster; its aliases stay where they are as ordinary addresses
+    Delete {
+        /// Which
+        cluster: ClusterName,
+    },
+    /// Let a free node join with its services
+    AddNode {
+        /// Which cluster
+        cluster: ClusterName,
+        /// Which node
+        node: NodeName,
+        /// As for `create`; repeatable
+        #[arg(long, required = true, value_name = "SPEC")]
+        service: Vec<super::spec::ServiceSpec>,
+    },
+    /// Take a node out; the last regular one ends the cluster
+    RemoveNode {
+        /// Which cluster
+        cluster: ClusterName,
+        /// Which node
+        node: NodeName,
+    },
+    /// Change settings
+    Set {
+        /// Which cluster
+        cluster: ClusterName,
+        /// Settings
+        #[command(flatten)]
+        settings: SetSettings,
+    },
+}
+
+/// Settings of a new cluster.
+#[derive(Clone, Debug, Args)]
+pub struct CreateSettings {
+    /// How services return home
+    #[arg(long, value_enum, default_value = "manual")]
+    pub fallback: FallbackArgument,
+    /// How fast a failure is seen
+    #[arg(long, value_enum, default_value = "lan")]
+    pub profile: ProfileArgument,
+    /// Whether two holders are possible while the network is cut
+    #[arg(long, value_enum)]
+    pub safety: Option<SafetyArgument>,
+    /// Who stops when two holders see each other again
+    #[arg(long, value_enum, default_value = "home")]
+    pub split_stops: SplitStopsArgument,
+    /// An address that answers only if one's own link works, or `gateway`
+    #[arg(long, default_value = "gateway", value_name = "ADDR")]
+    pub reference: Reference,
+}
+
+/// New settings of a cluster.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct SetSettings {
+    /// How services return home
+    #[arg(long, value_enum)]
+    pub fallback: Option<FallbackArgument>,
+    /// How fast a failure is seen
+    #[arg(long, value_enum)]
+    pub profile: Option<ProfileArgument>,
+    /// Whether two holders are possible while the network is cut
+    #[arg(long, value_enum)]
+    pub safety: Option<SafetyArgument>,
+    /// Who stops when two holders see each other again
+    #[arg(long, value_enum)]
+    pub split_stops: Option<SplitStopsArgument>,
+    /// What a holder does that hears no majority
+    #[arg(long, value_enum)]
+    pub without_majority: Option<WithoutMajorityArgument>,
+    /// etcd as arbiter; empty: none
+    #[arg(long, value_name = "URL")]
+    pub arbiter: Option<String>,
+    /// An address that answers only if one's own link works, or `gateway`
+    #[arg(long, value_name = "ADDR")]
+    pub reference: Option<Reference>,
+}
+
+/// Services.
+#[derive(Debug, Subcommand)]
+pub enum ServiceVerb {
+    /// All services
+    List,
+    /// One service
+    Show {
+        /// Which
+        service: ServiceName,
+    },
+    /// Change settings
+    Set {
+        /// Which
+        service: ServiceName,
+        /// Settings
+        #[command(flatten)]
+        settings: ServiceSettings,
+    },
+    /// Move a service to another of its nodes
+    Move {
+        /// Which
+        service: ServiceName,
+        /// `home`, `standby` or a node
+        #[arg(long, value_name = "NODE")]
+        to: String,
+    },
+    /// Pin a service to the node where it runs
+    Lock {
+        /// Which
+        service: ServiceName,
+        /// Ends by itself after this time, as `30m`
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        time: Option<Duration>,
+        /// Why
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Let a service move again
+    Unlock {
+        /// Which
+        service: ServiceName,
+    },
+    /// Start a stopped service
+    Start {
+        /// Which
+        service: ServiceName,
+        /// Where
+        #[arg(long, value_name = "NODE")]
+        on: Option<NodeName>,
+    },
+    /// Stop a service on every node until it is started
+    Stop {
+        /// Which
+        service: ServiceName,
+    },
+}
+
+/// New settings of a service.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct ServiceSettings {
+    /// Lower is more important
+    #[arg(long)]
+    pub priority: Option<u16>,
+    /// How it returns home
+    #[arg(long, value_enum)]
+    pub fallback: Option<FallbackArgument>,
+    /// Whether a failure moves it
+    #[arg(long, value_enum)]
+    pub failover: Option<FailoverArgument>,
+}
+
+/// Alarms.
+#[derive(Debug, Subcommand)]
+pub enum AlarmVerb {
+    /// All alarms
+    List,
+}

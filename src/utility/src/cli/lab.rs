@@ -1,0 +1,295 @@
+//! `backstay lab ...`: thin, over the lab's own library. What is done *with* the hosts is done by the same
+//! commands that an admin gives, as processes of their own.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use backstay_lab::probe::{self, ProbeOptions, Until};
+use backstay_lab::{Freeze, Lab, Options, default_folder, packages};
+use clap::Subcommand;
+
+use super::args::{Common, Output};
+use super::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output::json;
+use crate::remote::Contact;
+use crate::trial;
+
+/// How long a host may take to boot on a busy machine.
+const BOOT: Duration = Duration::from_mins(1);
+
+/// What can be done with the lab.
+#[derive(Debug, Subcommand)]
+pub enum LabVerb {
+    /// Boot the hosts, add them as nodes over SSH and create the cluster
+    Up {
+        /// Only the hosts, without nodes and cluster
+        #[arg(long)]
+        bare: bool,
+        /// Then power off a node, show the failover, and fall back
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Show the hosts
+    Status,
+    /// Run a command in a host, or a shell
+    Ssh {
+        /// Which
+        host: String,
+        /// What
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Power a host off at once; its disk is kept
+    Kill {
+        /// Which
+        host: String,
+    },
+    /// Boot a host that is off
+    Revive {
+        /// Which
+        host: String,
+    },
+    /// Stop the agent of a host (SIGSTOP), or the whole host
+    Freeze {
+        /// Which
+        host: String,
+        /// Go on after this time
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        time: Option<Duration>,
+        /// Every process, not only the agent
+        #[arg(long = "host")]
+        whole: bool,
+    },
+    /// Cut one host from another
+    Cut {
+        /// From this one
+        from: String,
+        /// To this one
+        to: String,
+        /// Only what the first sends to the second
+        #[arg(long)]
+        one_way: bool,
+    },
+    /// Cut a host from all others, but not from the client
+    Isolate {
+        /// Which
+        host: String,
+    },
+    /// End every cut
+    Heal,
+    /// Measure what a client sees of an alias
+    Probe {
+        /// The alias [default: that of web1]
+        #[arg(default_value = "192.0.2.101", hide_default_value = true)]
+        alias: IpAddr,
+        /// How
+        #[command(flatten)]
+        options: ProbeOptions,
+        /// How long; without it until interrupted
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        time: Option<Duration>,
+    },
+    /// Repeat a fault, measured, until there are so many runs in a results file
+    Bench {
+        /// Which fault
+        #[arg(value_parser = trial::NAMES)]
+        name: String,
+        /// How many runs in the end
+        #[arg(long, default_value_t = 20)]
+        runs: u32,
+        /// Count the runs of this commit that are in the file already
+        #[arg(long)]
+        resume: bool,
+        /// Where each run is appended
+        #[arg(long, value_name = "FILE", default_value = "lab-results.jsonl")]
+        results: PathBuf,
+    },
+    /// Remove everything
+    Down,
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Error, format!("lab: {error:#}"))
+}
+
+fn open() -> Result<Lab, Failure> {
+    Lab::open_in(&default_folder())
+        .map_err(|e| failed(format!("{e:#}")).hint("`backstay lab up --yes` brings it up"))
+}
+
+/// Runs a verb.
+pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
+    // anyhow shows its chain of causes only in the alternate form.
+    let plain = |e: anyhow::Error| failed(format!("{e:#}"));
+    match verb {
+        LabVerb::Up { bare, demo } => return up(common, bare, demo),
+        LabVerb::Down => {
+            let was = Lab::down_in(&default_folder()).map_err(plain)?;
+            println!("{}", if was { "removed" } else { "there was no lab" });
+        }
+        LabVerb::Status => {
+            let status = open()?.status().map_err(plain)?;
+            if common.output == Output::Json {
+                println!("{:#}", json::document("LabStatus", &status));
+            } else {
+                print!("{status}");
+            }
+        }
+        LabVerb::Ssh { host, command } => {
+            let status = open()?.ssh(&host, &command).map_err(plain)?;
+            // The far command's own status is what the caller wants to see.
+            std::process::exit(status.code().unwrap_or(1));
+        }
+        LabVerb::Kill { host } => {
+            open()?.kill(&host).map_err(plain)?;
+        }
+        LabVerb::Revive { host } => {
+            let lab = open()?;
+            lab.revive(&host).map_err(plain)?;
+            lab.wait_ready(&host, BOOT).map_err(plain)?;
+        }
+        LabVerb::Freeze { host, time, whole } => {
+            let what = if whole { Freeze::Host } else { Freeze::Agent };
+            open()?.freeze(&host, what, time).map_err(plain)?;
+        }
+        LabVerb::Cut { from, to, one_way } => open()?.cut(&from, &to, one_way).map_err(plain)?,
+        LabVerb::Isolate { host } => open()?.isolate(&host).map_err(plain)?,
+        LabVerb::Heal => open()?.heal().map_err(plain)?,
+        LabVerb::Bench {
+            name,
+            runs,
+            resume,
+            results,
+        } => {
+            let mut say = |line: &str| eprintln!("{line}");
+            let summary = trial::bench(&name, runs, resume, results, &mut say).map_err(plain)?;
+            if common.output == Output::Json {
+                println!("{:#}", json::document("LabBench", &summary));
+            } else {
+                print!("{summary}");
+            }
+        }
+        LabVerb::Probe {
+            alias,
+            options,
+            time,
+        } => {
+            let until = Until {
+                time,
+                ..Until::default()
+            };
+            let report = probe::run(&open()?, alias, &options, until).map_err(plain)?;
+            if common.output == Output::Json {
+                println!("{:#}", json::document("LabProbe", &report));
+            } else {
+                print!("{report}");
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Lets every command that follows in this process talk to the lab's hosts.
+pub(super) fn enter(common: &mut Common) -> Result<(), Failure> {
+    let lab = open()?;
+    let first = lab
+        .hosts()
+        .first()
+        .ok_or_else(|| failed("it has no hosts"))?;
+    let target = lab
+        .ssh_target(&first.name)
+        .map_err(|e| failed(format!("{e:#}")))?;
+    if common.identity.is_empty() {
+        common.identity.push(target.identity);
+    }
+    common.known_hosts.get_or_insert(target.known_hosts);
+    common
+        .contacts
+        .get_or_insert_with(|| lab.folder().join("contacts.toml"));
+    lab.enter_client_network()
+        .map_err(|e| failed(format!("{e:#}")))
+}
+
+/// A host of the lab by its name; any other as it is.
+pub(super) fn resolve(context: &Context, contact: Contact) -> Result<Contact, Failure> {
+    if !context.common.lab {
+        return Ok(contact);
+    }
+    let lab = open()?;
+    if lab.host(&contact.host).is_err() {
+        return Ok(contact);
+    }
+    let target = lab
+        .ssh_target(&contact.host)
+        .map_err(|e| failed(format!("{e:#}")))?;
+    Ok(Contact {
+        host: target.address.to_string(),
+        port: target.port,
+        ..contact
+    })
+}
+
+fn up(common: &Common, bare: bool, demo: bool) -> Result<Exit, Failure> {
+    let missing = packages::missing();
+    if !missing.is_empty() {
+        if !common.yes {
+            return Err(
+                failed(format!("packages are missing: {}", missing.join(", ")))
+                    .hint(format!("{}; or give --yes", packages::remedy(&missing))),
+            );
+        }
+        packages::install(&missing).map_err(|e| failed(format!("{e:#}")))?;
+    }
+    let options = Options {
+        demo: true,
+        ..Options::default()
+    };
+    Lab::up(&options, &mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;
+    if bare {
+        return Ok(Exit::Done);
+    }
+    for command in build_commands() {
+        step(&command)?;
+    }
+    if demo {
+        trial::demo(&mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;
+    }
+    step(&["status".to_owned()])?;
+    Ok(Exit::Done)
+}
+
+/// What an admin would type to make the cluster of the lab.
+fn build_commands() -> Vec<Vec<String>> {
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<String>>();
+    let mut all = Vec::new();
+    for host in ["n1", "n2", "n3", "sb1", "w1"] {
+        all.push(words(&format!("node add {host} --name {host}")));
+    }
+    all.push(words("node role sb1 standby"));
+    all.push(words("node role w1 witness"));
+    all.push(trial::create_command());
+    all
+}
+
+fn own(arguments: &[String]) -> Result<Command, Failure> {
+    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    command.args(["--lab", "--yes"]).args(arguments);
+    Ok(command)
+}
+
+/// Runs this program once more, on the lab.
+fn step(arguments: &[String]) -> Result<(), Failure> {
+    eprintln!("$ backstay {}", arguments.join(" "));
+    let status = own(arguments)?.status().map_err(failed)?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(failed(format!(
+            "`backstay {}` failed ({status})",
+            arguments.join(" ")
+        )))
+    }
+}

@@ -1,0 +1,91 @@
+//! The command line.
+
+mod act;
+pub mod args;
+mod cluster;
+mod context;
+mod lab;
+mod node;
+mod service;
+mod show;
+mod spec;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use args::{Arguments, Verb};
+use context::Context;
+
+use crate::failure::{Exit, Failure};
+use crate::output::{json, lists};
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    // clap ends the process itself: 0 for help and version, 2 for a wrong command line.
+    let arguments = Arguments::parse();
+    trace(arguments.common.verbose);
+    let style = context::style(arguments.common.color);
+    let as_json = arguments.common.output == args::Output::Json;
+    let exit = match run(arguments) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            let text = if as_json {
+                format!("{:#}\n", json::failure(&failure))
+            } else {
+                lists::failure(&failure, style)
+            };
+            // Programs read one document from standard output, also when it failed.
+            let _ = if as_json {
+                std::io::stdout().write_all(text.as_bytes())
+            } else {
+                std::io::stderr().write_all(text.as_bytes())
+            };
+            failure.exit
+        }
+    };
+    let _ = std::io::stdout().flush();
+    // Threads that still wait for a host that hangs end with the process.
+    std::process::exit(i32::from(exit as u8))
+}
+
+fn trace(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("BACKSTAY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let Arguments { verb, mut common } = arguments;
+    if let Verb::Lab(verb) = verb {
+        return lab::run(verb, &common);
+    }
+    if common.lab {
+        lab::enter(&mut common)?;
+    }
+    let context = Context::new(common)?;
+    context.catch_signals()?;
+    match verb {
+        Verb::Status { cluster, watch } => show::status(&context, cluster.as_ref(), watch),
+        Verb::Node(verb) => node::run(&context, verb),
+        Verb::Cluster(verb) => cluster::run(&context, *verb),
+        Verb::Service(verb) => service::run(&context, verb),
+        Verb::Alarm(args::AlarmVerb::List) => show::alarms(&context),
+        Verb::History {
+            service,
+            follow,
+            limit,
+        } => show::history(&context, service.as_ref(), limit, follow),
+        Verb::Audit { limit } => show::audit(&context, limit),
+        Verb::Lab(_) => Ok(Exit::Done), // dealt with above
+    }
+}

@@ -1,0 +1,397 @@
+//! `backstay node ...`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use backstay_core::model::{NodeName, SystemRole};
+use backstay_core::plan::Action;
+use serde_json::json;
+
+use super::act::{End, act, carry_out, plan_for};
+use super::args::{NodeVerb, RoleArgument};
+use super::context::{Context, say, say_json};
+use crate::failure::{Changed, Exit, Failure};
+use crate::ops::{Crew, Picture, enrol, preflight};
+use crate::output::style::Tone;
+use crate::output::{json, lists};
+use crate::remote::install::{AgentBinary, Found, install, look};
+use crate::remote::ssh::Session;
+use crate::remote::{Client, Contact, HostKey, Pins, RemoteError, Target};
+
+/// How long a freshly started agent may take until it answers.
+const START: Duration = Duration::from_secs(30);
+
+/// Runs a verb.
+pub(super) fn run(context: &Context, verb: NodeVerb) -> Result<Exit, Failure> {
+    match verb {
+        NodeVerb::List => list(context),
+        NodeVerb::Show { node } => show(context, &node),
+        NodeVerb::Check { node } => check(context, &node),
+        NodeVerb::Add { host, name } => add(context, &super::lab::resolve(context, host)?, &name),
+        NodeVerb::Remove { node } => remove(context, &node),
+        NodeVerb::Role { node, role } => act(context, |_| {
+            let role = match role {
+                RoleArgument::Free => SystemRole::Free,
+                RoleArgument::Standby => SystemRole::Standby,
+                RoleArgument::Witness => SystemRole::Witness,
+            };
+            Ok(Action::SetRole { node, role })
+        })
+        .map(|()| Exit::Done),
+    }
+}
+
+fn list(context: &Context) -> Result<Exit, Failure> {
+    let picture = context.gatherer()?.gather(&mut |_| {})?;
+    if context.json() {
+        let system = picture.system();
+        let items: Vec<_> = system
+            .nodes
+            .iter()
+            .map(|n| {
+                let hello = picture.hellos.get(&n.name);
+                json!({
+                    "name": n.name, "id": n.id, "role": n.role, "contact": n.contact,
+                    "answers": hello.is_some(),
+                    "agent": hello.map(|h| &h.agent),
+                    "clusters": system.clusters_of(&n.name).map(|c| &c.name).collect::<Vec<_>>(),
+                    "error": picture.silent.get(&n.name).map(ToString::to_string),
+                })
+            })
+            .collect();
+        let body = json!({"revision": system.revision, "nodes": items});
+        say_json(&json::document("NodeList", body), false);
+    } else {
+        say(&lists::nodes(&picture, context.style));
+    }
+    Ok(if picture.silent.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partly
+    })
+}
+
+/// What is known of one node, or why it does not answer.
+fn one(context: &Context, node: &NodeName) -> Result<Picture, Failure> {
+    let picture = context.gatherer()?.gather(&mut |_| {})?;
+    if picture.system().node(node).is_none() {
+        return Err(Failure::new(
+            Exit::Error,
+            format!("there is no node {node} in the system"),
+        )
+        .hint("`backstay node list` shows them"));
+    }
+    match picture.silent.get(node) {
+        Some(error) => Err(error.clone().into()),
+        None => Ok(picture),
+    }
+}
+
+fn show(context: &Context, node: &NodeName) -> Result<Exit, Failure> {
+    let picture = one(context, node)?;
+    let system = picture.system();
+    let (Some(known), Some(fact), Some(hello)) = (
+        system.node(node),
+        picture.facts.get(node),
+        picture.hellos.get(node),
+    ) else {
+        return Err(Failure::new(
+            Exit::Unreachable,
+            format!("{node} does not answer"),
+        ));
+    };
+    if context.json() {
+        let body = json!({
+            "name": node, "id": known.id, "role": known.role, "contact": known.contact,
+            "host_keys": known.host_keys, "hello": hello, "facts": fact.facts,
+        });
+        say_json(&json::document("Node", body), false);
+        return Ok(Exit::Done);
+    }
+    let mut text = format!(
+        "{}  {}  {}\n",
+        context.style.paint(node.as_str(), Tone::Bold),
+        lists::role(known.role),
+        backstay_wire::rpc::clean(&known.contact)
+    );
+    for key in known
+        .host_keys
+        .iter()
+        .filter_map(|k| k.parse::<HostKey>().ok())
+    {
+        let _ = writeln!(text, "  host key    {} {}", key.name(), key.fingerprint());
+    }
+    for (cluster, revision) in &hello.clusters {
+        let _ = writeln!(text, "  cluster     {cluster}, revision {revision}");
+    }
+    for (cluster, revision) in &hello.staged {
+        let _ = writeln!(
+            text,
+            "  staged      {cluster}, revision {revision}: never committed, it did not take effect"
+        );
+    }
+    text.push_str(&lists::facts(&fact.facts, context.style));
+    say(&text);
+    Ok(Exit::Done)
+}
+
+fn check(context: &Context, node: &NodeName) -> Result<Exit, Failure> {
+    let picture = one(context, node)?;
+    let (Some(fact), Some(hello)) = (picture.facts.get(node), picture.hellos.get(node)) else {
+        return Err(Failure::new(
+            Exit::Unreachable,
+            format!("{node} does not answer"),
+        ));
+    };
+    let mut checks = preflight::machine(node, fact, hello.writable);
+    let clocks = preflight::clocks(picture.facts.iter());
+    checks.extend(clocks.filter(|c| c.sentence.contains(node.as_str())));
+    if context.json() {
+        let body = json!({"node": node, "good": checks.is_empty(), "checks": checks});
+        say_json(&json::document("NodeCheck", body), false);
+    } else if checks.is_empty() {
+        say(&format!("{node} is in order\n"));
+    } else {
+        for check in &checks {
+            let first = format!("{} ({}): ", check.name, check.rule);
+            say(&context.style.wrap(&first, &check.sentence, Tone::Warn));
+        }
+    }
+    Ok(if checks.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Refused
+    })
+}
+
+/// The agent to install: named, else the one beside this program.
+fn agent_path() -> Result<PathBuf, Failure> {
+    if let Some(path) = std::env::var_os("BACKSTAY_AGENT").filter(|v| !v.is_empty()) {
+        return Ok(path.into());
+    }
+    let own = std::env::current_exe().map_err(|e| {
+        Failure::new(Exit::Error, format!("this program can't find itself: {e}"))
+            .hint("name the agent with BACKSTAY_AGENT=FILE")
+    })?;
+    Ok(own.with_file_name("backstay-agent"))
+}
+
+/// The key by which a new host is known from now on: vouched for by the options or by memory, else
+/// confirmed by the admin.
+fn pin(context: &Context, host: &Contact) -> Result<HostKey, Failure> {
+    let pins = context.pins(host)?;
+    let shown = Session::look(host, &context.ssh)?;
+    if pins.is_empty() {
+        // Nobody vouches for it: shown, and asked for on its own. --yes is a yes to the plan, not to a key
+        // that nobody has compared.
+        if !context.can_ask() || context.common.yes {
+            return Err(RemoteError::HostKeyUnknown {
+                host: host.to_string(),
+                shown: shown.fingerprint(),
+            }
+            .into());
+        }
+        context.note(&format!(
+            "{host} shows the host key {} {}",
+            shown.name(),
+            shown.fingerprint()
+        ));
+        context.confirm("Is that what its console shows (ssh-keygen -lf)?")?;
+        return Ok(shown);
+    }
+    // The host may have been shown by another of its keys: ask for the pinned one.
+    match pins.judge(&host.to_string(), &shown) {
+        Ok(()) => Ok(shown),
+        Err(changed) => {
+            let session = Session::open(host, &pins, &context.ssh).map_err(|e| match e {
+                RemoteError::HostKeyChanged { .. } => Failure::from(changed),
+                other => other.into(),
+            })?;
+            Ok(session.host_key().clone())
+        }
+    }
+}
+
+fn wait_for_agent(context: &Context, target: &Target) -> Result<Client, Failure> {
+    let until = Instant::now() + START;
+    let handle = context.handle();
+    loop {
+        match handle.open(target) {
+            Ok(client) => return Ok(client),
+            Err(RemoteError::NoAgent { .. } | RemoteError::Closed { .. })
+                if Instant::now() < until && !context.cancel.is_set() =>
+            {
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            Err(error) => {
+                return Err(Failure::from(error)
+                    .hint("`journalctl -u backstay-agent` there says why; then the same command again")
+                    .changed(Changed::Yes));
+            }
+        }
+    }
+}
+
+/// The system as far as it can be reached; none yet: an empty one.
+fn present(context: &Context, host: &Contact) -> Result<Picture, Failure> {
+    let mut gatherer = context.gatherer()?;
+    // An interrupted attempt may have left the new host in memory; it is no way into the system.
+    gatherer.entries.retain(|entry| match entry {
+        Target::Ssh { contact, .. } => (&contact.host, contact.port) != (&host.host, host.port),
+        Target::Local(_) => true,
+    });
+    if gatherer.entries.is_empty() {
+        return Ok(Picture {
+            crew: Crew::new(context.ssh.deadlines.whole()),
+            ..Picture::default()
+        });
+    }
+    gatherer.gather(&mut |line| context.note(line))
+}
+
+fn show_machine(context: &Context, host: &Contact, key: &HostKey, found: &Found) {
+    if context.json() {
+        return;
+    }
+    say(&format!(
+        "{host}: {}, systemd {}, {} MiB free, agent {}\n  host key {} {}\n",
+        backstay_wire::rpc::clean(&found.arch),
+        found
+            .systemd
+            .as_deref()
+            .map_or("none".to_owned(), backstay_wire::rpc::clean),
+        found.free_kib.unwrap_or(0) / 1024,
+        if found.active {
+            "running"
+        } else if found.agent.is_some() {
+            "installed"
+        } else {
+            "not there"
+        },
+        key.name(),
+        key.fingerprint()
+    ));
+}
+
+fn add(context: &Context, host: &Contact, name: &NodeName) -> Result<Exit, Failure> {
+    let key = pin(context, host)?;
+    let pins = Pins::keys([key.clone()]);
+    let target = Target::Ssh {
+        contact: host.clone(),
+        pins: pins.clone(),
+    };
+    let mut picture = present(context, host)?;
+    let session = Session::open(host, &pins, &context.ssh)?;
+    let found = look(&session)?;
+    show_machine(context, host, &key, &found);
+    let agent = AgentBinary::load(&agent_path()?)?;
+    let action = |id| Action::AddNode {
+        name: name.clone(),
+        id,
+        contact: host.to_string(),
+        host_keys: vec![key.to_string()],
+    };
+    // The identity that the system knows for this name wins over a new one: an earlier attempt may have
+    // got that far, or the machine's state may have been lost.
+    let known = picture.system().node(name).map(|n| n.id);
+    let fresh = enrol::random()?;
+    // Refusals of the rules come before anything is changed on the machine.
+    let first = plan_for(
+        &action(known.unwrap_or(backstay_core::model::NodeId(fresh))),
+        &picture,
+    )?;
+    if context.common.dry_run {
+        let problems = found.problems(&host.to_string(), std::env::consts::ARCH);
+        preflight::judge(problems, &[], &context.overrides())?;
+        return carry_out(
+            context,
+            &action(known.unwrap_or(backstay_core::model::NodeId(fresh))),
+            &mut picture,
+        )
+        .map(|_| Exit::Done);
+    }
+    if first.changed || !found.active {
+        context.confirm(&format!(
+            "Install the agent on {host} and add it as {name}?"
+        ))?;
+    }
+    context.guard();
+    let installed = install(&session, &host.to_string(), &found, &agent, &mut |line| {
+        context.note(&format!("{name}: {line}"));
+    })?;
+    drop(session);
+    let mut client = wait_for_agent(context, &target)?;
+    let id = match (client.hello().id, known) {
+        (None, Some(known)) => known,
+        _ => enrol::identity(&client, name)?,
+    };
+    let half = |f: Failure| {
+        if installed {
+            f.changed(Changed::Yes)
+                .hint("the agent is installed; the same command again goes on from there")
+        } else {
+            f
+        }
+    };
+    let enrolled = enrol::enrol(&mut client, name, id).map_err(half)?;
+    context.note(&format!("{name}: it knows its name"));
+    picture.hellos.insert(name.clone(), client.hello().clone());
+    picture.silent.remove(name);
+    picture.crew.add(name.clone(), client);
+    remember(context, name, host, &key)?;
+    // The one question has been answered.
+    let mut yes = context.clone();
+    yes.common.yes = true;
+    match carry_out(&yes, &action(id), &mut picture).map_err(half)? {
+        End::Nothing if installed || enrolled => {
+            context.note(&format!(
+                "{name} was in the system already; its agent was put right"
+            ));
+        }
+        _ => {}
+    }
+    Ok(Exit::Done)
+}
+
+fn remember(
+    context: &Context,
+    name: &NodeName,
+    host: &Contact,
+    key: &HostKey,
+) -> Result<(), Failure> {
+    let Some(path) = &context.contacts_path else {
+        return Ok(());
+    };
+    let mut contacts = context.contacts()?;
+    contacts.remember(name.as_str(), host, std::slice::from_ref(key));
+    contacts.save(path).map_err(|e| {
+        Failure::new(Exit::Error, e)
+            .changed(Changed::Yes)
+            .hint("name another file with --contacts; the same command again goes on from there")
+    })
+}
+
+fn remove(context: &Context, node: &NodeName) -> Result<Exit, Failure> {
+    let mut picture = context.gatherer()?.gather(&mut |line| context.note(line))?;
+    let action = Action::RemoveNode { node: node.clone() };
+    if let End::Dry = carry_out(context, &action, &mut picture)? {
+        return Ok(Exit::Done);
+    }
+    // Last, because a machine that has forgotten the system can't be told anything any more.
+    match picture.crew.get(node).map(enrol::dismiss) {
+        Some(Ok(_)) => context.note(&format!(
+            "{node} has forgotten the system; its agent stays installed and idle"
+        )),
+        Some(Err(error)) => context.note(&format!("{node} could not be told: {error}")),
+        None => context.note(&format!("{node} does not answer and was not told")),
+    }
+    if let Some(path) = &context.contacts_path {
+        let mut contacts = context.contacts()?;
+        contacts.forget(node.as_str());
+        contacts
+            .save(path)
+            .map_err(|e| Failure::new(Exit::Error, e).changed(Changed::Yes))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,107 @@
+//! `backstay service ...`.
+
+use backstay_core::engine::{ClusterView, ServiceView};
+use backstay_core::model::{Failover, ServiceName};
+use backstay_core::plan::{Action, SetService, Target};
+use serde_json::json;
+
+use super::act::act;
+use super::args::{FailoverArgument, ServiceVerb};
+use super::cluster::fallback;
+use super::context::{Context, say, say_json};
+use crate::failure::{Exit, Failure};
+use crate::ops::gather::wall_ms;
+use crate::output::{json, status};
+
+/// Runs a verb.
+pub(super) fn run(context: &Context, verb: ServiceVerb) -> Result<Exit, Failure> {
+    let done = match verb {
+        ServiceVerb::List => return list(context, None),
+        ServiceVerb::Show { service } => return list(context, Some(&service)),
+        ServiceVerb::Set { service, settings } => act(context, |_| {
+            Ok(Action::SetService(SetService {
+                priority: settings.priority,
+                fallback: settings.fallback.map(fallback),
+                failover: settings.failover.map(|f| match f {
+                    FailoverArgument::Auto => Failover::Automatic,
+                    FailoverArgument::Ordered => Failover::Ordered,
+                }),
+                ..SetService::of(service)
+            }))
+        }),
+        ServiceVerb::Move { service, to } => {
+            let to = match to.as_str() {
+                "home" => Target::Home,
+                "standby" => Target::Standby,
+                node => Target::Node(
+                    node.parse()
+                        .map_err(|e| Failure::new(Exit::Usage, format!("{e}")))?,
+                ),
+            };
+            act(context, |_| Ok(Action::Move { service, to }))
+        }
+        ServiceVerb::Lock {
+            service,
+            time,
+            reason,
+        } => act(context, |_| {
+            Ok(Action::Lock {
+                service,
+                reason,
+                until: time.map(|t| wall_ms() / 1000 + t.as_secs().max(1)),
+            })
+        }),
+        ServiceVerb::Unlock { service } => act(context, |_| Ok(Action::Unlock { service })),
+        ServiceVerb::Start { service, on } => act(context, |_| Ok(Action::Start { service, on })),
+        ServiceVerb::Stop { service } => act(context, |_| Ok(Action::Stop { service })),
+    };
+    done.map(|()| Exit::Done)
+}
+
+fn list(context: &Context, only: Option<&ServiceName>) -> Result<Exit, Failure> {
+    let seen = context.gatherer()?.status()?;
+    let wanted = |s: &&ServiceView| only.is_none_or(|o| s.name == *o);
+    let found: Vec<(&ClusterView, &ServiceView)> = seen
+        .views
+        .iter()
+        .flat_map(|v| v.services.iter().map(move |s| (v, s)))
+        .filter(|(_, s)| wanted(s))
+        .collect();
+    if let Some(only) = only
+        && found.is_empty()
+    {
+        return Err(Failure::new(
+            if seen.unseen.is_empty() {
+                Exit::Error
+            } else {
+                Exit::Unreachable
+            },
+            format!("no cluster that answers has a service {only}"),
+        )
+        .hint("`backstay service list` shows them"));
+    }
+    if context.json() {
+        let items: Vec<_> = found
+            .iter()
+            .map(|(view, service)| {
+                let mut value = json!(service);
+                value["cluster"] = json!(view.name);
+                value
+            })
+            .collect();
+        let document = match (only, items.first()) {
+            (Some(_), Some(one)) => json::document("Service", one),
+            _ => json::document("ServiceList", json!({"services": items})),
+        };
+        say_json(&document, false);
+    } else if found.is_empty() {
+        say("no services yet\n");
+    } else {
+        say(&status::services(&found, only.is_some(), context.style));
+    }
+    Ok(if seen.unseen.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partly
+    })
+}

@@ -1,0 +1,345 @@
+//! Looking: status, alarms, history, audit.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use backstay_core::engine::AlarmView;
+use backstay_core::model::{ClusterName, NodeName, ServiceName};
+use backstay_wire::rpc::{Audit, AuditEntry, History, HistoryEntry, Request, Status};
+use serde_json::json;
+
+use super::context::{Context, say, say_json};
+use crate::failure::{Exit, Failure};
+use crate::ops::Picture;
+use crate::ops::gather::{Seen, best_views};
+use crate::output::{history as timelines, json, lists, status as pictures};
+use crate::remote::RemoteError;
+
+/// How often status is asked for while it is watched.
+const EVERY: Duration = Duration::from_millis(500);
+/// How long to wait before asking again when nobody answers.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// `status [CLUSTER] [--watch]`.
+pub(super) fn status(
+    context: &Context,
+    only: Option<&ClusterName>,
+    watch: bool,
+) -> Result<Exit, Failure> {
+    let gatherer = context.gatherer()?;
+    if watch {
+        context.guard();
+        watch_status(context, &gatherer, only);
+        return Ok(Exit::Done);
+    }
+    let seen = gatherer.status()?;
+    if let Some(only) = only
+        && !seen.views.iter().any(|v| v.name == *only)
+        && !seen.unseen.iter().any(|(c, _)| c.name == *only)
+    {
+        return Err(no_cluster(only, seen.views.iter().map(|v| &v.name)));
+    }
+    show_status(context, &seen, only, false);
+    let partly = seen
+        .unseen
+        .iter()
+        .any(|(c, _)| only.is_none_or(|o| c.name == *o));
+    Ok(if partly { Exit::Partly } else { Exit::Done })
+}
+
+fn no_cluster<'a>(wanted: &ClusterName, there: impl Iterator<Item = &'a ClusterName>) -> Failure {
+    let names: Vec<&str> = there.map(ClusterName::as_str).collect();
+    let failure = Failure::new(Exit::Error, format!("there is no cluster {wanted}"));
+    if names.is_empty() {
+        failure.hint("there are none yet: `backstay cluster create`")
+    } else {
+        failure.hint(format!("there is: {}", names.join(", ")))
+    }
+}
+
+fn show_status(context: &Context, seen: &Seen, only: Option<&ClusterName>, one_line: bool) {
+    let only = only.map(ClusterName::as_str);
+    if context.json() {
+        say_json(&json::status(seen, only), one_line);
+    } else {
+        say(&pictures::status(seen, only, context.style));
+    }
+}
+
+fn watch_status(context: &Context, gatherer: &crate::ops::Gatherer, only: Option<&ClusterName>) {
+    let terminal = std::io::stdout().is_terminal() && !context.json();
+    let mut last = String::new();
+    let mut seen: Option<Seen> = None;
+    while !context.cancel.is_set() {
+        // The sessions are kept as long as they answer; else everything is looked up anew.
+        let fresh = match seen.take() {
+            Some(mut old) if old.unseen.is_empty() => again(&mut old).then_some(old),
+            _ => None,
+        };
+        let now = match fresh {
+            Some(fresh) => Ok(fresh),
+            None => gatherer.status(),
+        };
+        let text = match &now {
+            Ok(now) if context.json() => {
+                json::status(now, only.map(ClusterName::as_str)).to_string() + "\n"
+            }
+            Ok(now) => pictures::status(now, only.map(ClusterName::as_str), context.style),
+            Err(e) if context.json() => json::failure(e).to_string() + "\n",
+            Err(e) => lists::failure(e, context.style),
+        };
+        if terminal {
+            // Home, the text with each line's rest erased, everything below erased: no flicker.
+            let lines = text.replace('\n', "\u{1b}[K\r\n");
+            say(&format!("\u{1b}[H{lines}\u{1b}[J"));
+        } else if text != last {
+            say(&text);
+        }
+        last = text;
+        let pause = if now.is_ok() { EVERY } else { AGAIN };
+        seen = now.ok();
+        nap(context, pause);
+    }
+}
+
+/// Asks the sessions once more; whether all answered.
+fn again(seen: &mut Seen) -> bool {
+    let mut views = Vec::new();
+    for session in &mut seen.sessions {
+        match session.call::<Status>(Request::Status) {
+            Ok(status) => views.extend(status.clusters),
+            Err(_) => return false,
+        }
+    }
+    // A cluster that came or went shows only when the system document is read anew.
+    let same = views.len() == seen.views.len() || !views.is_empty();
+    seen.views = best_views(&views);
+    same
+}
+
+fn nap(context: &Context, time: Duration) {
+    let slice = Duration::from_millis(50);
+    let mut left = time;
+    while !left.is_zero() && !context.cancel.is_set() {
+        std::thread::sleep(slice.min(left));
+        left = left.saturating_sub(slice);
+    }
+}
+
+/// `alarm list`.
+pub(super) fn alarms(context: &Context) -> Result<Exit, Failure> {
+    let seen = context.gatherer()?.status()?;
+    let mut all: Vec<(&ClusterName, &AlarmView)> = seen
+        .views
+        .iter()
+        .flat_map(|v| v.alarms.iter().map(move |a| (&v.name, a)))
+        .collect();
+    all.sort_by_key(|(_, a)| (!a.active, std::cmp::Reverse(a.severity)));
+    if context.json() {
+        let items: Vec<_> = all
+            .iter()
+            .map(|(cluster, alarm)| {
+                let mut value = json!(alarm);
+                value["cluster"] = json!(cluster);
+                value
+            })
+            .collect();
+        say_json(
+            &json::document("AlarmList", json!({"alarms": items})),
+            false,
+        );
+    } else if all.is_empty() {
+        say("no alarms\n");
+    } else {
+        let mut text = String::new();
+        for (cluster, alarm) in all {
+            let _ = writeln!(text, "{cluster}:");
+            text.push_str(&pictures::alarm(alarm, context.style));
+        }
+        say(&text);
+    }
+    Ok(if seen.unseen.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partly
+    })
+}
+
+/// Asks every node that answers for something of its own.
+fn of_every_node<T: Send + 'static>(
+    context: &Context,
+    picture: &mut Picture,
+    ask: impl Fn(&NodeName, &mut crate::remote::Client) -> Result<T, RemoteError>
+    + Send
+    + Sync
+    + 'static,
+) -> (BTreeMap<NodeName, T>, Exit) {
+    let names: Vec<NodeName> = picture.crew.names().cloned().collect();
+    let mut got = BTreeMap::new();
+    let mut exit = if picture.silent.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partly
+    };
+    for (name, answer) in picture.crew.each(&names, ask) {
+        match answer {
+            Ok(value) => {
+                got.insert(name, value);
+            }
+            Err(error) => {
+                context.note(&format!("{name}: {error}"));
+                exit = Exit::Partly;
+            }
+        }
+    }
+    (got, exit)
+}
+
+/// `history [S] [--follow]`.
+pub(super) fn history(
+    context: &Context,
+    service: Option<&ServiceName>,
+    limit: u32,
+    follow: bool,
+) -> Result<Exit, Failure> {
+    let mut picture = context.gatherer()?.gather(&mut |line| context.note(line))?;
+    let request = Request::History {
+        service: service.cloned(),
+        limit,
+        follow: false,
+    };
+    let (got, exit) = of_every_node(context, &mut picture, move |_, client| {
+        client.call::<History>(request.clone())
+    });
+    let entries: Vec<HistoryEntry> = got.into_values().flat_map(|h| h.entries).collect();
+    if context.json() && !follow {
+        let body = json!({"entries": sorted(entries)});
+        say_json(&json::document("History", body), false);
+    } else if context.json() {
+        for entry in sorted(entries) {
+            say_json(&json::document("HistoryEntry", entry), true);
+        }
+    } else {
+        say(&timelines::history(&entries, context.style));
+    }
+    if !follow {
+        return Ok(exit);
+    }
+    context.guard();
+    follow_history(context, picture, service);
+    Ok(Exit::Done)
+}
+
+fn sorted(mut entries: Vec<HistoryEntry>) -> Vec<HistoryEntry> {
+    entries.sort_by_key(|e| (e.wall_ms, e.node.clone(), e.id));
+    entries
+}
+
+/// One thread for each node's session; this one shows what comes.
+fn follow_history(context: &Context, mut picture: Picture, service: Option<&ServiceName>) {
+    let (said, heard) = mpsc::channel::<Result<HistoryEntry, String>>();
+    let names: Vec<NodeName> = picture.crew.names().cloned().collect();
+    for name in names {
+        let Some(mut client) = picture.crew.remove(&name) else {
+            continue;
+        };
+        let (said, cancel) = (said.clone(), context.cancel.clone());
+        let request = Request::History {
+            service: service.cloned(),
+            limit: 1,
+            follow: true,
+        };
+        std::thread::spawn(move || {
+            let mut first = true;
+            let end = client.stream(
+                request,
+                Duration::from_millis(200),
+                |part: Option<FollowPart>| {
+                    for entry in part.map(FollowPart::entries).unwrap_or_default() {
+                        // The newest of before was shown with the others.
+                        if std::mem::take(&mut first) {
+                            continue;
+                        }
+                        if said.send(Ok(entry)).is_err() {
+                            return ControlFlow::Break(());
+                        }
+                    }
+                    if cancel.is_set() {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                },
+            );
+            if let Err(error) = end {
+                // Nobody listens any more when the program ends.
+                let _ = said.send(Err(format!("{name} can't be followed any more: {error}")));
+            }
+        });
+    }
+    drop(said);
+    while !context.cancel.is_set() {
+        match heard.recv_timeout(Duration::from_millis(200)) {
+            Ok(Ok(entry)) if context.json() => {
+                say_json(&json::document("HistoryEntry", entry), true);
+            }
+            Ok(Ok(entry)) => say(&timelines::line(&entry, context.style)),
+            Ok(Err(why)) => context.note(&why),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// What comes as progress: one entry, or several.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum FollowPart {
+    Several(History),
+    One(Box<HistoryEntry>),
+}
+
+impl FollowPart {
+    fn entries(self) -> Vec<HistoryEntry> {
+        match self {
+            Self::Several(history) => history.entries,
+            Self::One(entry) => vec![*entry],
+        }
+    }
+}
+
+/// `audit`.
+pub(super) fn audit(context: &Context, limit: u32) -> Result<Exit, Failure> {
+    let mut picture = context.gatherer()?.gather(&mut |line| context.note(line))?;
+    let (got, exit) = of_every_node(context, &mut picture, move |_, client| {
+        client.call::<Audit>(Request::Audit { limit })
+    });
+    let mut all: Vec<(String, AuditEntry)> = got
+        .into_iter()
+        .flat_map(|(name, audit)| {
+            audit
+                .entries
+                .into_iter()
+                .map(move |e| (name.to_string(), e))
+        })
+        .collect();
+    all.sort_by_key(|(_, e)| e.wall_ms);
+    if context.json() {
+        let items: Vec<_> = all
+            .iter()
+            .map(|(node, entry)| {
+                let mut value = json!(entry);
+                value["node"] = json!(node);
+                value
+            })
+            .collect();
+        say_json(&json::document("Audit", json!({"entries": items})), false);
+    } else {
+        say(&lists::audit(&all, context.style));
+    }
+    Ok(exit)
+}

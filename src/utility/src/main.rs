@@ -1,0 +1,5 @@
+//! The maintenance utility.
+
+fn main() -> std::process::ExitCode {
+    backstay::cli::main()
+}

@@ -1,0 +1,457 @@
+//! Carrying out a plan: as a whole or not at all (U6).
+//!
+//! Change lock on every reachable node concerned; every new document staged on every reachable member; all
+//! of them well: committed; any refusal: abandoned everywhere. A commit that one node has seen reaches the
+//! others with the beats, so the first commit is the moment at which the change takes effect.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backstay_core::model::{ClusterDocument, NodeName, Problem, RuleId, SystemDocument, hash_of};
+use backstay_core::plan::{Action, MoveOrder, Plan};
+use backstay_wire::rpc::{Done, Request};
+
+use super::{Cancel, Crew, Picture};
+use crate::failure::{Changed, Exit, Failure};
+use crate::remote::RemoteError;
+
+/// What came of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Something was changed.
+    pub changed: bool,
+    /// Who has it already.
+    pub on: Vec<NodeName>,
+    /// Who will learn of it from the others.
+    pub behind: Vec<NodeName>,
+}
+
+/// Nodes that a plan concerns: members before and after, former ones, everybody for a system document.
+pub fn concerned(plan: &Plan, picture: &Picture) -> BTreeSet<NodeName> {
+    let mut nodes = BTreeSet::new();
+    for document in &plan.documents {
+        nodes.extend(document.members.iter().map(|m| m.name.clone()));
+        nodes.extend(document.former.iter().map(|f| f.name.clone()));
+        let before = picture.clusters.iter().find(|c| c.id == document.id);
+        nodes.extend(
+            before
+                .iter()
+                .flat_map(|c| &c.members)
+                .map(|m| m.name.clone()),
+        );
+    }
+    if let Some(order) = &plan.order {
+        let cluster = picture.clusters.iter().find(|c| c.name == order.cluster);
+        nodes.extend(
+            cluster
+                .iter()
+                .flat_map(|c| &c.members)
+                .map(|m| m.name.clone()),
+        );
+    }
+    if let Some(system) = &plan.system {
+        nodes.extend(system.nodes.iter().map(|n| n.name.clone()));
+        nodes.extend(picture.system().nodes.into_iter().map(|n| n.name));
+    }
+    nodes
+}
+
+/// Refusals because of nodes that don't answer: who joins, leaves or ends a cluster needs every member;
+/// other changes reach an absent node with the beats. A dead node that is itself taken out is judged by the
+/// plan.
+pub fn absent(action: &Action, plan: &Plan, picture: &Picture) -> Vec<Problem> {
+    let leaving = match action {
+        Action::CreateCluster(_) | Action::DeleteCluster { .. } | Action::AddClusterNode(_) => None,
+        Action::RemoveClusterNode { node, .. } => Some(node),
+        _ => return Vec::new(),
+    };
+    let members: BTreeSet<&NodeName> = plan
+        .documents
+        .iter()
+        .flat_map(|d| &d.members)
+        .map(|m| &m.name)
+        .collect();
+    members
+        .into_iter()
+        .filter(|name| Some(*name) != leaving)
+        .filter_map(|name| Some((name, picture.silent.get(name)?)))
+        .map(|(name, why)| Problem {
+            rule: RuleId::of("U6"),
+            place: format!("node {name}"),
+            what: format!("it does not answer ({why})"),
+            mend: "every member must be reachable for this; bring it back, or take it out with \
+                   `backstay cluster remove-node`"
+                .to_owned(),
+        })
+        .collect()
+}
+
+/// Carries out a plan whose consequences have been accepted. `report` gets one line for each step.
+///
+/// # Errors
+/// Says in one sentence whether anything was changed; [`Exit::Locked`] names owner and since when (U8).
+pub fn apply(
+    plan: &Plan,
+    picture: &mut Picture,
+    cancel: &Cancel,
+    report: &mut dyn FnMut(&str),
+) -> Result<Applied, Failure> {
+    if !plan.changed {
+        return Ok(Applied::default());
+    }
+    let concerned = concerned(plan, picture);
+    let reachable: Vec<NodeName> = concerned
+        .iter()
+        .filter(|name| picture.crew.has(name))
+        .cloned()
+        .collect();
+    let behind: Vec<NodeName> = concerned
+        .iter()
+        .filter(|name| !picture.crew.has(name))
+        .cloned()
+        .collect();
+    if reachable.is_empty() {
+        return Err(Failure::new(
+            Exit::Unreachable,
+            "none of the nodes concerned answers; nothing was changed",
+        ));
+    }
+    let crew = &mut picture.crew;
+    lock(crew, &reachable, &plan.title, report)?;
+    let result = carry_out(plan, crew, &reachable, cancel, report);
+    unlock(crew, &reachable);
+    result.map(|on| Applied {
+        changed: true,
+        on,
+        behind,
+    })
+}
+
+/// U8. In the order of names, so that two admins can't each hold what the other waits for.
+fn lock(
+    crew: &mut Crew,
+    nodes: &[NodeName],
+    what: &str,
+    report: &mut dyn FnMut(&str),
+) -> Result<(), Failure> {
+    report(&format!("taking the change lock on {}", list(nodes)));
+    for (at, name) in nodes.iter().enumerate() {
+        let Some(client) = crew.get(name) else {
+            continue;
+        };
+        let request = Request::Lock {
+            what: what.to_owned(),
+        };
+        if let Err(error) = client.call::<Done>(request) {
+            unlock(crew, &nodes[..at]);
+            let failure = Failure::from(error);
+            let message = format!("{}; nothing was changed", failure.message);
+            let hint = if failure.exit == Exit::Locked {
+                "wait until they are done, or ask them; a session that ends gives its lock back"
+                    .to_owned()
+            } else {
+                failure.hint.clone().unwrap_or_default()
+            };
+            return Err(Failure { message, ..failure }.hint(hint));
+        }
+    }
+    Ok(())
+}
+
+fn unlock(crew: &mut Crew, nodes: &[NodeName]) {
+    // A lock that can't be given back ends with the session.
+    let _ = crew.each(nodes, |_, client| client.call::<Done>(Request::Unlock));
+}
+
+fn carry_out(
+    plan: &Plan,
+    crew: &mut Crew,
+    reachable: &[NodeName],
+    cancel: &Cancel,
+    report: &mut dyn FnMut(&str),
+) -> Result<Vec<NodeName>, Failure> {
+    let mut on: BTreeSet<NodeName> = BTreeSet::new();
+    let mut staged: Vec<&ClusterDocument> = Vec::new();
+    for document in &plan.documents {
+        let members = members_of(document, reachable);
+        report(&format!(
+            "staging revision {} of {} on {}",
+            document.revision,
+            document.name,
+            list(&members)
+        ));
+        let text = document.to_text();
+        let answers = crew.each(&members, move |_, client| {
+            client.call::<Done>(Request::Stage { text: text.clone() })
+        });
+        staged.push(document);
+        let refused = refusals(&answers, &members);
+        if !refused.is_empty() || cancel.is_set() {
+            abandon(crew, &staged, reachable);
+            return Err(if refused.is_empty() {
+                Failure::cancelled()
+            } else {
+                not_staged(refused)
+            });
+        }
+    }
+    // From here on breaking off is not looked at: the change is made whole.
+    for (at, document) in plan.documents.iter().enumerate() {
+        let members = members_of(document, reachable);
+        let done = commit(document, crew, &members, report);
+        match done {
+            Ok(nodes) => on.extend(nodes),
+            Err(failure) => {
+                if failure.changed == Changed::No {
+                    abandon(crew, &staged[at..], reachable);
+                }
+                return Err(if on.is_empty() {
+                    failure
+                } else {
+                    failure.changed(Changed::Yes)
+                });
+            }
+        }
+    }
+    if let Some(system) = &plan.system {
+        on.extend(put_system(system, crew, reachable, !on.is_empty(), report)?);
+    }
+    if let Some(order) = &plan.order {
+        let changed = if on.is_empty() {
+            Changed::No
+        } else {
+            Changed::Yes
+        };
+        on.insert(give_order(order, crew, reachable, report).map_err(|f| f.changed(changed))?);
+    }
+    Ok(on.into_iter().collect())
+}
+
+/// The members of a document that are reachable, and those that it takes out.
+fn members_of(document: &ClusterDocument, reachable: &[NodeName]) -> Vec<NodeName> {
+    let members = document.members.iter().map(|m| &m.name);
+    let former = document.former.iter().map(|f| &f.name);
+    let all: BTreeSet<&NodeName> = members.chain(former).collect();
+    reachable
+        .iter()
+        .filter(|n| all.contains(n))
+        .cloned()
+        .collect()
+}
+
+/// Who refused or broke off, or gave no answer at all.
+fn refusals(
+    answers: &BTreeMap<NodeName, Result<Done, RemoteError>>,
+    asked: &[NodeName],
+) -> Vec<(NodeName, RemoteError)> {
+    asked
+        .iter()
+        .filter_map(|name| match answers.get(name) {
+            Some(Ok(_)) => None,
+            Some(Err(error)) => Some((name.clone(), error.clone())),
+            None => Some((
+                name.clone(),
+                RemoteError::Closed {
+                    host: name.to_string(),
+                    why: "its session has ended".to_owned(),
+                },
+            )),
+        })
+        .collect()
+}
+
+fn not_staged(refused: Vec<(NodeName, RemoteError)>) -> Failure {
+    let mut problems: Vec<Problem> = Vec::new();
+    let mut said = Vec::new();
+    let mut exit = Exit::Refused;
+    for (name, error) in refused {
+        match error.fault() {
+            Some(fault) if !fault.problems.is_empty() => {
+                for problem in &fault.problems {
+                    // Most refusals are every member's.
+                    if !problems.contains(problem) {
+                        problems.push(problem.clone());
+                    }
+                }
+                said.push(format!("{name} refuses"));
+            }
+            Some(fault) => {
+                exit = Failure::from(error.clone()).exit;
+                said.push(format!("{name} refuses: {fault}"));
+            }
+            None => {
+                exit = Exit::Unreachable;
+                said.push(error.to_string());
+            }
+        }
+    }
+    Failure::new(
+        exit,
+        format!(
+            "{}; abandoned everywhere, nothing was changed",
+            said.join("; ")
+        ),
+    )
+    .problems(problems)
+}
+
+fn abandon(crew: &mut Crew, documents: &[&ClusterDocument], reachable: &[NodeName]) {
+    for document in documents {
+        let cluster = document.id;
+        // Who can't be told keeps a staged revision that is never committed; the next stage replaces it.
+        let _ = crew.each(&members_of(document, reachable), move |_, client| {
+            client.call::<Done>(Request::Abandon { cluster })
+        });
+    }
+}
+
+fn commit(
+    document: &ClusterDocument,
+    crew: &mut Crew,
+    members: &[NodeName],
+    report: &mut dyn FnMut(&str),
+) -> Result<Vec<NodeName>, Failure> {
+    report(&format!(
+        "committing revision {} of {}",
+        document.revision, document.name
+    ));
+    let (cluster, revision) = (document.id, document.revision);
+    let hash = hex::encode(hash_of(&document.to_text()));
+    let answers = crew.each(members, move |_, client| {
+        client.call::<Done>(Request::Commit {
+            cluster,
+            revision,
+            hash: hash.clone(),
+        })
+    });
+    let refused = refusals(&answers, members);
+    let done: Vec<NodeName> = members
+        .iter()
+        .filter(|n| matches!(answers.get(n), Some(Ok(_))))
+        .cloned()
+        .collect();
+    for (name, error) in &refused {
+        if !done.is_empty() {
+            report(&format!(
+                "{name} will learn of it from the others ({error})"
+            ));
+        }
+    }
+    if !done.is_empty() {
+        return Ok(done);
+    }
+    let why: Vec<String> = refused.iter().map(|(_, e)| e.to_string()).collect();
+    // A node that answered "no" has not done it; one that broke off may have.
+    let sure = refused
+        .iter()
+        .all(|(_, e)| e.fault().is_some_and(|f| !f.changed));
+    Err(if sure {
+        Failure::new(
+            Exit::Error,
+            format!(
+                "no node committed it ({}); nothing was changed",
+                why.join("; ")
+            ),
+        )
+    } else {
+        Failure::new(
+            Exit::Error,
+            format!(
+                "no node confirmed the commit ({}); whether it took effect is not known",
+                why.join("; ")
+            ),
+        )
+        .hint("`backstay cluster show` says which revision the nodes have")
+        .changed(Changed::Unknown)
+    })
+}
+
+fn put_system(
+    system: &SystemDocument,
+    crew: &mut Crew,
+    reachable: &[NodeName],
+    committed: bool,
+    report: &mut dyn FnMut(&str),
+) -> Result<Vec<NodeName>, Failure> {
+    report(&format!(
+        "writing revision {} of the system document",
+        system.revision
+    ));
+    let text = system.to_text();
+    let answers = crew.each(reachable, move |_, client| {
+        client.call::<Done>(Request::SystemPut { text: text.clone() })
+    });
+    let refused = refusals(&answers, reachable);
+    let done: Vec<NodeName> = reachable
+        .iter()
+        .filter(|n| matches!(answers.get(n), Some(Ok(_))))
+        .cloned()
+        .collect();
+    for (name, error) in &refused {
+        report(&format!("{name} has not taken it: {error}"));
+    }
+    if !done.is_empty() {
+        return Ok(done);
+    }
+    let why: Vec<String> = refused.iter().map(|(_, e)| e.to_string()).collect();
+    let changed = if committed { Changed::Yes } else { Changed::No };
+    let said = if committed {
+        "the cluster was changed, but no node took the system document"
+    } else {
+        "no node took the system document; nothing was changed"
+    };
+    Err(Failure::new(Exit::Error, format!("{said} ({})", why.join("; "))).changed(changed))
+}
+
+/// One node is enough: it carries the order on with its beats. The target first, then whoever answers.
+fn give_order(
+    order: &MoveOrder,
+    crew: &mut Crew,
+    reachable: &[NodeName],
+    report: &mut dyn FnMut(&str),
+) -> Result<NodeName, Failure> {
+    report(&format!("ordering {} to {}", order.service, order.to));
+    let target = reachable.iter().filter(|n| **n == order.to);
+    let others = reachable.iter().filter(|n| **n != order.to);
+    let mut last = None;
+    for name in target.chain(others) {
+        let Some(client) = crew.get(name) else {
+            continue;
+        };
+        let request = Request::Move {
+            cluster: order.cluster.clone(),
+            service: order.service.clone(),
+            to: order.to.clone(),
+        };
+        match client.call::<Done>(request) {
+            Ok(_) => return Ok(name.clone()),
+            // A refusal is the answer; another node would only say the same.
+            Err(error) if error.fault().is_some() => return Err(error.into()),
+            Err(error) => {
+                report(&format!("{name}: {error}"));
+                last = Some(error);
+            }
+        }
+    }
+    Err(last.map_or_else(
+        || {
+            Failure::new(
+                Exit::Unreachable,
+                "no node took the order; nothing was changed",
+            )
+        },
+        |e| {
+            let failure = Failure::from(e);
+            let message = format!("no node took the order: {}", failure.message);
+            Failure { message, ..failure }
+        },
+    ))
+}
+
+/// Names in one line.
+pub fn list(nodes: &[NodeName]) -> String {
+    nodes
+        .iter()
+        .map(NodeName::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,142 @@
+//! Reaching agents: over SSH, or on a node by its own socket.
+//!
+//! A [`Transport`] carries bytes, a [`Client`] speaks the agent protocol over it, a [`Connector`] makes
+//! transports from [`Target`]s, and [`fanout`] asks many at once. Nothing here waits without a deadline.
+
+mod auth;
+pub mod client;
+pub mod contact;
+pub mod contacts;
+pub mod error;
+pub mod fanout;
+pub mod hostkey;
+pub mod install;
+mod jump;
+pub mod local;
+pub mod ssh;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use client::{Client, Handle};
+pub use contact::Contact;
+pub use error::RemoteError;
+pub use fanout::fanout;
+pub use hostkey::{HostKey, Pins};
+
+/// The full path of the agent on every node.
+pub const AGENT_PATH: &str = "/usr/lib/backstay/backstay-agent";
+/// The agent's own socket, on a node.
+pub const SOCKET_PATH: &str = "/run/backstay/agent.sock";
+
+/// Carries bytes to and from one agent. Owned by one thread at a time.
+pub trait Transport: Send {
+    /// Sends all of `bytes`.
+    ///
+    /// # Errors
+    /// The far end is gone or did not take them before `deadline`.
+    fn send(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), RemoteError>;
+
+    /// Appends what has come to `into` and returns how many bytes that were (at least one), waiting for the
+    /// first of them.
+    ///
+    /// # Errors
+    /// The far end is gone, or nothing came before `deadline` ([`RemoteError::Timeout`]; then the transport
+    /// is still good).
+    fn receive(&mut self, into: &mut Vec<u8>, deadline: Instant) -> Result<usize, RemoteError>;
+
+    /// Whether a login shell may speak before the agent does, so that the preamble has to be waited for.
+    fn noisy(&self) -> bool;
+}
+
+/// Where an agent is and how it proves who it is.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// The agent of this machine.
+    Local(PathBuf),
+    /// By SSH.
+    Ssh {
+        /// Where.
+        contact: Contact,
+        /// Which host keys are right for it.
+        pins: Pins,
+    },
+}
+
+impl Target {
+    /// How it is named to the admin.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Local(_) => "this machine".to_owned(),
+            Self::Ssh { contact, .. } => contact.to_string(),
+        }
+    }
+}
+
+/// Makes transports. The tests have their own.
+pub trait Connector: Send + Sync {
+    /// Connects and starts the agent's end.
+    ///
+    /// # Errors
+    /// Unreachable, not authorised, wrong host key, no agent; within the deadlines of the connector.
+    fn connect(&self, target: &Target) -> Result<Box<dyn Transport>, RemoteError>;
+}
+
+/// How long each step of reaching a node may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// Name look-up and TCP, for each address.
+    pub connect: Duration,
+    /// SSH handshake, authentication and the start of the agent's end, together.
+    pub session: Duration,
+    /// One request.
+    pub request: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            session: Duration::from_secs(10),
+            request: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Deadlines {
+    /// No step longer than `limit`.
+    #[must_use]
+    pub fn at_most(self, limit: Duration) -> Self {
+        Self {
+            connect: self.connect.min(limit),
+            session: self.session.min(limit),
+            request: self.request.min(limit),
+        }
+    }
+
+    /// After this long a node that has not even failed is given up: a resolver or an SSH agent that hangs
+    /// is in nobody's deadline.
+    pub fn whole(&self) -> Duration {
+        self.connect * 2 + self.session + self.request + Duration::from_secs(1)
+    }
+}
+
+/// The connector of the real world.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    /// How SSH is spoken.
+    pub ssh: Arc<ssh::Options>,
+}
+
+impl Connector for Network {
+    fn connect(&self, target: &Target) -> Result<Box<dyn Transport>, RemoteError> {
+        match target {
+            Target::Local(path) => Ok(Box::new(local::Local::connect(path)?)),
+            Target::Ssh { contact, pins } => {
+                let session = ssh::Session::open(contact, pins, &self.ssh)?;
+                Ok(Box::new(session.start(&format!("{AGENT_PATH} rpc"))?))
+            }
+        }
+    }
+}

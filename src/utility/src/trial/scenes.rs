@@ -1,0 +1,136 @@
+//! Trials that are more than one fault.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use backstay_core::engine::ServiceState;
+use backstay_lab::probe::ProbeReport;
+
+use super::faults::{Figures, never_two, probed};
+use super::ground::{CLUSTER, Ground, at_home, create_command, runs_on};
+
+/// C11: the cluster is made while clients talk through the present address: a TCP connection that is open
+/// lives on, and no probe is lost.
+pub(super) fn create(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    ground.backstay(&["cluster", "delete", CLUSTER])?;
+    let mut echo = Echo::open(ground)?;
+    echo.say("before")?;
+    let report = probed(ground, || {
+        let command = create_command();
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        ground.backstay(&command)?;
+        echo.say("after")?;
+        ground.wait("every service at home", |v| v.services.iter().all(at_home))?;
+        echo.say("still")
+    })?;
+    never_two(&report)?;
+    ensure!(report.gap_ms <= 10.0, "a gap of {:.1} ms", report.gap_ms);
+    Ok((report, Figures::new()))
+}
+
+/// F3 to F6 and L1 with real nodes: two die, the more important service has the standby; a locked one stays.
+pub(super) fn priorities(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    let state = |service: &'static str, state: ServiceState| {
+        move |v: &backstay_core::engine::ClusterView| {
+            v.services
+                .iter()
+                .any(|s| s.name.as_str() == service && s.state == state && s.running_on.is_empty())
+        }
+    };
+    let report = probed(ground, || {
+        ground.lab.kill("n2")?;
+        ground.wait("F2: the standby carries web2", |v| {
+            runs_on(v, "web2", "sb1")
+        })?;
+        ground.lab.kill("n1")?;
+        ground.wait("F5: web1 displaces web2", |v| runs_on(v, "web1", "sb1"))?;
+        ground.wait(
+            "F6: web2 is shown displaced",
+            state("web2", ServiceState::Displaced),
+        )?;
+        ground.lab.revive("n2")?;
+        ground.wait("F6: web2 runs at home again", |v| runs_on(v, "web2", "n2"))?;
+        ground.lab.revive("n1")?;
+        ground.settle()?;
+        ground.backstay(&["service", "lock", "web3", "--reason", "trial"])?;
+        ground.lab.kill("n3")?;
+        ground.wait(
+            "L1: web3 runs nowhere, though the standby is free",
+            state("web3", ServiceState::Failed),
+        )?;
+        ground.backstay(&["service", "unlock", "web3"])?;
+        ground
+            .wait("L2, F2: unlocked, it is taken over", |v| {
+                runs_on(v, "web3", "sb1")
+            })
+            .map(drop)
+    })?;
+    never_two(&report)?;
+    Ok((report, Figures::new()))
+}
+
+/// A TCP connection through the address that clients use: an SSH session that gives back what it is told.
+struct Echo {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Echo {
+    fn open(ground: &Ground) -> Result<Self> {
+        let target = ground.lab.ssh_target("n1")?;
+        let mut child = ground
+            .lab
+            .client_command("ssh")
+            .args([
+                "-F",
+                "none",
+                "-o",
+                "IdentitiesOnly=yes",
+                "-o",
+                "GlobalKnownHostsFile=none",
+                "-i",
+            ])
+            .arg(&target.identity)
+            .args([
+                "-o",
+                &format!("UserKnownHostsFile={}", target.known_hosts.display()),
+            ])
+            .args([
+                "-o",
+                "StrictHostKeyChecking=yes",
+                "-o",
+                "ServerAliveInterval=2",
+            ])
+            .arg(format!("root@{}", ground.alias("web1")?))
+            .arg("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let to = child.stdin.take().context("no way in")?;
+        let from = BufReader::new(child.stdout.take().context("no way out")?);
+        Ok(Self { child, to, from })
+    }
+
+    /// Says a word and hears it again.
+    fn say(&mut self, word: &str) -> Result<()> {
+        writeln!(self.to, "{word}")?;
+        self.to.flush()?;
+        let mut line = String::new();
+        self.from.read_line(&mut line)?;
+        ensure!(
+            line.trim_end() == word,
+            "the connection through the alias broke: `{}`",
+            line.trim_end()
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

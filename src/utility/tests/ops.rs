@@ -1,0 +1,422 @@
+//! Gather, apply and watch with agents that live in the test.
+
+mod common;
+
+use std::time::Duration;
+
+use backstay::ops::apply::apply;
+use backstay::ops::watch::watch;
+use backstay::ops::{Cancel, Picture, contact, preflight};
+use backstay::{Changed, Exit, Failure};
+use backstay_core::engine::{ClusterView, NodeState, NodeView, ServiceState, ServiceView};
+use backstay_core::model::{
+    ClusterId, Fallback, NodeName, Profile, Role, Safety, SplitStops, UnitMode,
+};
+use backstay_core::plan::{
+    Action, Aim, CreateCluster, Goal, NewService, Plan, Secret, Situation, plan,
+};
+use backstay_wire::rpc::Status;
+use common::{Manner, World, net, world};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn name(text: &str) -> NodeName {
+    text.parse().unwrap()
+}
+
+fn create() -> Action {
+    let service = |n: u8| NewService {
+        name: format!("web{n}").parse().unwrap(),
+        node: name(&format!("n{n}")),
+        aliases: vec![net(&format!("192.0.2.10{n}/24"))],
+        bases: vec![net(&format!("192.0.2.1{n}/24"))],
+        priority: None,
+        fallback: None,
+        units: vec![("web.service".to_owned(), UnitMode::Service)],
+    };
+    Action::CreateCluster(CreateCluster {
+        name: "demo".parse().unwrap(),
+        id: ClusterId(7),
+        key: Secret("ab".repeat(32)),
+        standby: name("sb1"),
+        witnesses: Vec::new(),
+        services: vec![service(1), service(2)],
+        safety: Some(Safety::Available),
+        profile: Profile::Lan,
+        fallback: Fallback::Manual,
+        split_stops: SplitStops::Home,
+        reference: None,
+    })
+}
+
+fn gather(world: &World, limit: Duration) -> Picture {
+    world.gatherer(limit).gather(&mut |_| {}).unwrap()
+}
+
+fn planned(picture: &Picture) -> Plan {
+    let (system, views, bases) = (picture.system(), picture.best_views(), picture.bases());
+    let situation = Situation {
+        system: &system,
+        clusters: &picture.clusters,
+        views: &views,
+        bases: &bases,
+        by: "me@here",
+        wall: 1_700_000_000,
+    };
+    plan(&create(), &situation).unwrap()
+}
+
+fn carry_out(world: &World) -> Result<(), Failure> {
+    let mut picture = gather(world, LONG);
+    let plan = planned(&picture);
+    apply(&plan, &mut picture, &Cancel::default(), &mut |_| {}).map(|_| ())
+}
+
+fn nothing_changed(world: &World) {
+    for host in ["n1", "n2", "sb1"] {
+        world.with(host, |a| {
+            assert!(a.documents.is_empty(), "{host} has a document");
+            assert_eq!(a.system.as_ref().unwrap().revision, 5, "{host}");
+            // Who died can't be told; its staged revision is never committed.
+            if a.manner == Manner::Good {
+                assert!(a.staged.is_none(), "{host} kept a staged revision");
+                assert!(!a.locked, "{host} kept the change lock");
+            }
+        });
+    }
+}
+
+#[test]
+fn u6_a_change_is_staged_everywhere_then_committed_everywhere() {
+    let world = world();
+    carry_out(&world).unwrap();
+    for host in ["n1", "n2", "sb1"] {
+        world.with(host, |a| {
+            assert_eq!(a.documents["demo"].revision, 1);
+            assert_eq!(a.system.as_ref().unwrap().clusters.len(), 1);
+            assert!(!a.locked);
+            let order: Vec<&str> = a
+                .calls
+                .iter()
+                .map(String::as_str)
+                .filter(|c| ["lock", "stage", "commit", "system-put", "unlock"].contains(c))
+                .collect();
+            assert_eq!(
+                order,
+                ["lock", "stage", "commit", "system-put", "unlock"],
+                "{host}"
+            );
+        });
+    }
+}
+
+#[test]
+fn u6_one_refusal_abandons_everywhere() {
+    let world = world();
+    world.manner("sb1", Manner::Refuses);
+    let failure = carry_out(&world).unwrap_err();
+    assert_eq!(
+        (failure.exit, failure.changed),
+        (Exit::Refused, Changed::No)
+    );
+    assert!(failure.message.contains("nothing was changed"), "{failure}");
+    assert_eq!(failure.problems[0].rule.to_string(), "C3");
+    nothing_changed(&world);
+}
+
+#[test]
+fn u6_a_session_that_dies_while_staging_abandons_everywhere() {
+    let world = world();
+    world.manner("n2", Manner::DiesAtStage);
+    let failure = carry_out(&world).unwrap_err();
+    assert_eq!(
+        (failure.exit, failure.changed),
+        (Exit::Unreachable, Changed::No)
+    );
+    nothing_changed(&world);
+}
+
+#[test]
+fn u6_breaking_off_before_the_commit_changes_nothing() {
+    let world = world();
+    let mut picture = gather(&world, LONG);
+    let plan = planned(&picture);
+    let cancel = Cancel::default();
+    cancel.set();
+    let failure = apply(&plan, &mut picture, &cancel, &mut |_| {}).unwrap_err();
+    assert_eq!(
+        (failure.exit, failure.changed),
+        (Exit::Cancelled, Changed::No)
+    );
+    nothing_changed(&world);
+}
+
+#[test]
+fn u6_a_commit_that_one_node_confirms_took_effect() {
+    let world = world();
+    world.manner("n2", Manner::DiesAtCommit);
+    carry_out(&world).unwrap();
+    assert_eq!(world.with("n1", |a| a.documents.len()), 1);
+    assert_eq!(world.with("n2", |a| a.documents.len()), 0);
+}
+
+#[test]
+fn u6_a_commit_that_nobody_confirms_is_said_to_be_unknown() {
+    let world = world();
+    for host in ["n1", "n2", "sb1"] {
+        world.manner(host, Manner::DiesAtCommit);
+    }
+    let failure = carry_out(&world).unwrap_err();
+    assert_eq!(failure.changed, Changed::Unknown);
+    assert!(failure.message.contains("not known"), "{failure}");
+}
+
+#[test]
+fn u8_the_second_admin_is_told_who_holds_the_lock_and_since_when() {
+    let world = world();
+    world.manner("n2", Manner::Locked);
+    let failure = carry_out(&world).unwrap_err();
+    assert_eq!(failure.exit, Exit::Locked);
+    assert!(
+        failure.message.contains("anna@desk since 12:00:00"),
+        "{failure}"
+    );
+    nothing_changed(&world);
+    assert!(
+        !world.with("n1", |a| a.locked),
+        "the lock that was had already is given back"
+    );
+}
+
+#[test]
+fn u7_a_wedged_node_is_unknown_and_the_others_are_gathered() {
+    let world = world();
+    world.manner("sb1", Manner::Wedged);
+    let picture = gather(&world, Duration::from_millis(300));
+    let silent: Vec<&str> = picture.silent.keys().map(NodeName::as_str).collect();
+    assert_eq!(silent, ["sb1"]);
+    assert_eq!(picture.crew.names().count(), 2);
+}
+
+#[test]
+fn the_next_contact_serves_when_the_first_does_not_answer() {
+    for manner in [Manner::Unreachable, Manner::Wedged] {
+        let world = world();
+        world.manner("n1", manner);
+        let client = world.gatherer(Duration::from_secs(3)).enter().unwrap();
+        assert_eq!(client.hello().node, Some(name("n2")));
+    }
+}
+
+#[test]
+fn another_machine_behind_a_known_address_is_not_taken_for_the_node() {
+    let world = world();
+    world.with("n2", |a| a.id = Some(backstay_core::model::NodeId(99)));
+    let picture = gather(&world, LONG);
+    assert!(
+        picture.silent[&name("n2")]
+            .to_string()
+            .contains("it says that it is node n2")
+    );
+}
+
+#[test]
+fn u6_creating_needs_every_member() {
+    let world = world();
+    let picture = gather(&world, LONG);
+    let plan = planned(&picture);
+    world.manner("sb1", Manner::Unreachable);
+    let now = gather(&world, LONG);
+    let (problems, _) = preflight::preflight(&create(), &plan, &now);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].place, "node sb1");
+    let all = preflight::Overrides {
+        force: true,
+        ignore: Vec::new(),
+    };
+    let failure = preflight::judge(problems, &[], &all).unwrap_err();
+    assert_eq!(
+        failure.exit,
+        Exit::Refused,
+        "--force overrides warnings only"
+    );
+}
+
+#[test]
+fn c9_c10_warnings_are_named_and_overridden_by_name() {
+    let world = world();
+    let mut picture = gather(&world, LONG);
+    let plan = planned(&picture);
+    picture.facts.get_mut(&name("n2")).unwrap().facts.wall_ms += 60_000;
+    picture
+        .facts
+        .get_mut(&name("sb1"))
+        .unwrap()
+        .facts
+        .units
+        .clear();
+    let (problems, checks) = preflight::preflight(&create(), &plan, &picture);
+    let mut names: Vec<&str> = checks.iter().map(|c| c.name.as_str()).collect();
+    names.dedup();
+    assert_eq!(names, ["clocks-differ", "unit-missing"]);
+    assert!(
+        checks[0].sentence.contains("clock of n2"),
+        "{}",
+        checks[0].sentence
+    );
+    let some = preflight::Overrides {
+        force: false,
+        ignore: vec!["clocks-differ".to_owned()],
+    };
+    let failure = preflight::judge(problems.clone(), &checks, &some).unwrap_err();
+    assert!(
+        failure
+            .problems
+            .iter()
+            .all(|p| p.place == "check unit-missing"),
+        "{failure:?}"
+    );
+    let all = preflight::Overrides {
+        force: true,
+        ignore: Vec::new(),
+    };
+    preflight::judge(problems, &checks, &all).unwrap();
+}
+
+#[test]
+fn c11_a_node_added_under_what_becomes_an_alias_is_reached_at_its_base() {
+    let world = world();
+    let mut picture = gather(&world, LONG);
+    let mut system = picture.system();
+    system.nodes[0].contact = "192.0.2.101:2222".to_owned();
+    picture.system = Some(system);
+    let mut plan = planned(&picture);
+    contact::follow_bases(&mut plan);
+    let contacts: Vec<&str> = plan
+        .system
+        .as_ref()
+        .unwrap()
+        .nodes
+        .iter()
+        .map(|n| n.contact.as_str())
+        .collect();
+    assert_eq!(contacts, ["192.0.2.11:2222", "n2", "sb1"]);
+    assert!(
+        plan.consequences
+            .iter()
+            .any(|c| c.sentence.contains("192.0.2.11:2222"))
+    );
+}
+
+fn view(state: ServiceState, on: &[&str], term: u64) -> Status {
+    let node = |n: &str, role| NodeView {
+        name: name(n),
+        role,
+        state: NodeState::Up,
+        age_ms: Some(100),
+        revision: Some(1),
+        notes: Vec::new(),
+        addresses: Vec::new(),
+    };
+    let view = ClusterView {
+        name: "demo".parse().unwrap(),
+        revision: 1,
+        safety: Safety::Available,
+        preloaded: false,
+        seen_by: name("n1"),
+        nodes: vec![node("n1", Role::Regular), node("sb1", Role::Standby)],
+        services: vec![ServiceView {
+            name: "web1".parse().unwrap(),
+            home: name("n1"),
+            running_on: on.iter().map(|n| name(n)).collect(),
+            state,
+            priority: 100,
+            fallback: Fallback::Manual,
+            lock: None,
+            addresses: Vec::new(),
+            age_ms: Some(0),
+            term,
+            reason: "because".to_owned(),
+            on: std::collections::BTreeMap::new(),
+        }],
+        alarms: Vec::new(),
+        advice: String::new(),
+    };
+    Status {
+        clusters: vec![view],
+    }
+}
+
+fn goal() -> Goal {
+    Goal {
+        aims: vec![Aim::Runs {
+            cluster: "demo".parse().unwrap(),
+            service: "web1".parse().unwrap(),
+            on: Some(name("sb1")),
+            since_term: 3,
+        }],
+    }
+}
+
+fn watched(world: &World, limit: Duration, cancel: &Cancel) -> (Result<(), Failure>, Vec<String>) {
+    let mut picture = gather(world, LONG);
+    let mut lines = Vec::new();
+    let eyes = [name("n1"), name("n2")];
+    let result = watch(
+        &goal(),
+        &mut picture.crew,
+        &eyes,
+        limit,
+        cancel,
+        &mut |line| {
+            lines.push(line.to_owned());
+        },
+    );
+    (result, lines)
+}
+
+#[test]
+fn a_goal_is_watched_until_it_is_reached() {
+    let world = world();
+    world.with("n1", |a| {
+        a.watch = vec![
+            view(ServiceState::Running, &["n1"], 3),
+            view(ServiceState::Starting, &[], 4),
+            view(ServiceState::Running, &["sb1"], 4),
+        ];
+    });
+    let (result, lines) = watched(&world, LONG, &Cancel::default());
+    result.unwrap();
+    assert!(
+        lines
+            .iter()
+            .any(|l| l.starts_with("waiting: web1 does not run on sb1")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn every_other_end_says_that_the_change_took_effect() {
+    let world = world();
+    world.with("n1", |a| {
+        a.watch = vec![view(ServiceState::Running, &["n1"], 3)];
+    });
+    let (late, _) = watched(&world, Duration::from_millis(300), &Cancel::default());
+    let cancel = Cancel::default();
+    cancel.set();
+    let (broken_off, _) = watched(&world, LONG, &cancel);
+    world.with("n1", |a| a.watch = vec![view(ServiceState::Failed, &[], 4)]);
+    let (hopeless, _) = watched(&world, LONG, &Cancel::default());
+    for (result, exit) in [
+        (late, Exit::Timeout),
+        (broken_off, Exit::Cancelled),
+        (hopeless, Exit::Error),
+    ] {
+        let failure = result.unwrap_err();
+        assert_eq!((failure.exit, failure.changed), (exit, Changed::Yes));
+        assert!(
+            failure.message.contains("the change took effect"),
+            "{failure}"
+        );
+    }
+}

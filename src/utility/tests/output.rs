@@ -1,0 +1,279 @@
+//! What the admin reads, compared sign for sign.
+
+use std::collections::BTreeMap;
+
+use backstay::ops::gather::Seen;
+use backstay::output::style::Style;
+use backstay::output::{history, json, lists, status};
+use backstay::{Exit, Failure};
+use backstay_core::engine::{
+    AddressView, AlarmView, ClusterView, LockView, NodeState, NodeView, Record, ServiceState,
+    ServiceView, Severity, Stage,
+};
+use backstay_core::model::{
+    ClusterId, Fallback, NodeName, Problem, Role, RuleId, Safety, SystemCluster,
+};
+use backstay_core::time::Mono;
+use backstay_wire::rpc::HistoryEntry;
+
+const ASCII: Style = Style {
+    color: false,
+    unicode: false,
+};
+
+/// Compares with the kept text; `BACKSTAY_REWRITE=1` keeps the new one, to be reviewed as a difference.
+fn same(file: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/output")
+        .join(file);
+    if std::env::var_os("BACKSTAY_REWRITE").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    assert_eq!(
+        text,
+        std::fs::read_to_string(&path).unwrap(),
+        "{}",
+        path.display()
+    );
+}
+
+fn name(text: &str) -> NodeName {
+    text.parse().unwrap()
+}
+
+fn node(n: &str, role: Role, state: NodeState, age_ms: Option<u64>, address: &str) -> NodeView {
+    NodeView {
+        name: name(n),
+        role,
+        state,
+        age_ms,
+        revision: Some(7),
+        notes: Vec::new(),
+        addresses: vec![address.to_owned()],
+    }
+}
+
+fn service(n: &str, home: &str, on: &[&str], state: ServiceState, alias: &str) -> ServiceView {
+    ServiceView {
+        name: n.parse().unwrap(),
+        home: name(home),
+        running_on: on.iter().map(|n| name(n)).collect(),
+        state,
+        priority: 10,
+        fallback: Fallback::Manual,
+        lock: None,
+        addresses: vec![AddressView {
+            address: alias.to_owned(),
+        }],
+        age_ms: Some(100),
+        term: 4,
+        reason: String::new(),
+        on: BTreeMap::new(),
+    }
+}
+
+/// n1 is dead, its service on the standby; n2's is locked at home.
+fn cluster() -> ClusterView {
+    let mut web1 = service(
+        "web1",
+        "n1",
+        &["sb1"],
+        ServiceState::Running,
+        "192.0.2.101/24",
+    );
+    web1.reason
+        .push_str("F2: n1 is down, sb1 took over\u{1b}[2J");
+    let mut web2 = service(
+        "web2",
+        "n2",
+        &["n2"],
+        ServiceState::Running,
+        "192.0.2.102/24",
+    );
+    web2.fallback = Fallback::Automatic;
+    web2.lock = Some(LockView {
+        node: name("n2"),
+        by: "anna@desk".to_owned(),
+        at: 1_700_000_000,
+        reason: "new disk".to_owned(),
+        until: Some(1_700_001_800),
+    });
+    ClusterView {
+        name: "demo".parse().unwrap(),
+        revision: 7,
+        safety: Safety::Available,
+        preloaded: false,
+        seen_by: name("sb1"),
+        nodes: vec![
+            node(
+                "n1",
+                Role::Regular,
+                NodeState::Down,
+                Some(12_345),
+                "192.0.2.11/24",
+            ),
+            node(
+                "n2",
+                Role::Regular,
+                NodeState::Up,
+                Some(210),
+                "192.0.2.12/24",
+            ),
+            node(
+                "sb1",
+                Role::Standby,
+                NodeState::Up,
+                Some(0),
+                "192.0.2.21/24",
+            ),
+            node(
+                "w1",
+                Role::Witness,
+                NodeState::Unknown,
+                None,
+                "192.0.2.31/24",
+            ),
+        ],
+        services: vec![web1, web2],
+        alarms: vec![AlarmView {
+            id: "service-on-standby".to_owned(),
+            severity: Severity::Major,
+            node: Some(name("sb1")),
+            service: Some("web1".parse().unwrap()),
+            rule: RuleId::of("M2"),
+            cause: "web1 runs on the standby sb1".to_owned(),
+            action: "mend n1, then `backstay service move web1 --to home`".to_owned(),
+            age_ms: 9_400,
+            count: 1,
+            active: true,
+        }],
+        advice: "mend n1: the standby is taken, nothing else is protected".to_owned(),
+    }
+}
+
+fn seen(unseen: bool) -> Seen {
+    let gone = SystemCluster {
+        name: "far".parse().unwrap(),
+        id: ClusterId(9),
+        members: vec![name("f1")],
+    };
+    let why = Failure::new(Exit::Unreachable, "f1 can't be reached: no route");
+    Seen {
+        views: vec![cluster()],
+        unseen: if unseen {
+            vec![(gone, why)]
+        } else {
+            Vec::new()
+        },
+        system: None,
+        sessions: Vec::new(),
+    }
+}
+
+#[test]
+fn u7_status_is_a_picture_that_ends_in_what_to_do() {
+    let text = status::status(&seen(false), None, ASCII);
+    same("status.txt", &text);
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+    assert!(text.is_ascii() && !text.contains('\u{1b}'));
+}
+
+#[test]
+fn u7_a_cluster_that_nobody_answers_for_is_unknown() {
+    let text = status::status(&seen(true), None, ASCII);
+    assert!(
+        text.contains("far  not seen: nobody of it answers"),
+        "{text}"
+    );
+    assert!(text.contains("? unknown"), "{text}");
+    let value = json::status(&seen(true), None);
+    assert_eq!(value["apiVersion"], "backstay/v1");
+    assert_eq!(value["kind"], "Status");
+    assert_eq!(value["clusters"][1]["nodes"][0]["state"], "unknown");
+    let web1 = &value["clusters"][0]["services"][0];
+    assert_eq!(web1["running_on"], serde_json::json!(["sb1"]));
+    for field in [
+        "name",
+        "home",
+        "state",
+        "priority",
+        "fallback",
+        "lock",
+        "addresses",
+        "age_ms",
+    ] {
+        assert!(web1.get(field).is_some(), "{field} is a contract");
+    }
+}
+
+#[test]
+fn u2_signs_and_colours_come_only_where_they_can_be_shown() {
+    let rich = Style {
+        color: true,
+        unicode: true,
+    };
+    let text = status::status(&seen(false), None, rich);
+    assert!(text.contains('\u{2192}') && text.contains("\u{1b}[31m"));
+    // What came from another machine can't smuggle its own.
+    assert!(!text.contains("\u{1b}[2J"));
+}
+
+#[test]
+fn u10_a_failover_is_a_timeline() {
+    let entry = |id: u64, ms: u64, stage, sentence: &str| HistoryEntry {
+        id,
+        node: name("sb1"),
+        cluster: "demo".parse().unwrap(),
+        service: Some("web1".parse().unwrap()),
+        wall_ms: 1_700_000_000_000 + ms,
+        record: Record {
+            at: Mono::from_millis(50_000 + ms),
+            service: None,
+            term: 4,
+            rule: RuleId::of("F2"),
+            sentence: sentence.to_owned(),
+            stage,
+            took_us: None,
+        },
+    };
+    let entries = [
+        entry(3, 3_010, Some(Stage::Confirmed), "silent for W (3 s)"),
+        entry(1, 0, Some(Stage::LastHeard), "the last ask of n1"),
+        entry(2, 1_500, Some(Stage::Suspected), "three beats are missing"),
+        entry(4, 3_024, Some(Stage::Unblocked), "term 4"),
+        entry(5, 3_025, Some(Stage::Announced), "192.0.2.101 by ARP"),
+        entry(6, 3_140, Some(Stage::Started), "web1.service in 115 ms"),
+        entry(7, 3_150, Some(Stage::Healthy), "all units run"),
+        entry(8, 9_000, None, "n1 is still down"),
+    ];
+    let text = history::history(&entries, ASCII);
+    same("history.txt", &text);
+}
+
+#[test]
+fn a_failure_is_one_line_then_everything_that_is_wrong_then_what_to_do() {
+    let problem = |rule, place: &str| Problem {
+        rule: RuleId::of(rule),
+        place: place.to_owned(),
+        what: "it is 192.0.2.300".to_owned(),
+        mend: "an address of the subnet 192.0.2.0/24".to_owned(),
+    };
+    let failure = Failure::new(Exit::Refused, "refused; nothing was changed")
+        .problems(vec![
+            problem("C5", "service web1"),
+            problem("C13", "node n2"),
+        ])
+        .hint("look at `backstay cluster show demo`");
+    assert_eq!(
+        lists::failure(&failure, ASCII),
+        "error: refused; nothing was changed\n\
+         \x20 C5  service web1: it is 192.0.2.300; an address of the subnet 192.0.2.0/24\n\
+         \x20 C13 node n2: it is 192.0.2.300; an address of the subnet 192.0.2.0/24\n\
+         hint: look at `backstay cluster show demo`\n"
+    );
+    let value = json::failure(&failure);
+    assert_eq!(
+        (&value["kind"], &value["exit"]),
+        (&"Error".into(), &4.into())
+    );
+}
