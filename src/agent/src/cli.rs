@@ -118,7 +118,12 @@ fn start(folders: &Folders, args: &RunArgs) -> Result<()> {
     } else {
         log.init();
     }
-    run::run(folders, args.simulate)
+    let ran = run::run(folders, args.simulate);
+    if ran.is_err() && std::env::var_os("NOTIFY_SOCKET").is_some() {
+        // systemd starts it again at once, which is right after a crash and not where starting itself fails.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+    }
+    ran
 }
 
 /// S7: before the network. A failure is systemd's to show; the agent guards again when it comes up.

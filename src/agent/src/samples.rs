@@ -261,7 +261,7 @@ impl Agent {
         let (decide, inbox) = inputs().unwrap();
         let pulse = Pulse::default();
         let plain = Box::new(PlainMachine(running.clone()));
-        let keeper = Keeper::open(&folders, plain, decide.clone()).unwrap();
+        let keeper = Keeper::open(&folders, &run, plain, decide.clone()).unwrap();
         let keeper = Arc::new(Mutex::new(keeper));
         let crew = Box::new(WillingCrew {
             running: running.clone(),
@@ -335,7 +335,7 @@ impl Drop for Agent {
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(60), "never: {what}");
+        assert!(began.elapsed() < Duration::from_mins(1), "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

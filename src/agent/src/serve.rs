@@ -92,8 +92,21 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     }
     let listener = UnixListener::bind(path)?;
     let group = Group::from_name(GROUP).ok().flatten();
-    let shared = group.is_some_and(|group| chown(path, None, Some(group.gid)).is_ok());
-    let mode = if shared { 0o660 } else { 0o600 };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    let shared = group.is_some_and(|group| {
+        // The folder too, or its members could not get to it.
+        let places = path.parent().into_iter().chain([path]);
+        places.fold(true, |all, place| {
+            all && chown(place, None, Some(group.gid)).is_ok()
+        })
+    });
+    let (socket, folder) = if shared {
+        (0o660, 0o750)
+    } else {
+        (0o600, 0o700)
+    };
+    if let Some(parent) = path.parent() {
+        std::fs::set_permissions(parent, std::fs::Permissions::from_mode(folder))?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(socket))?;
     Ok(listener)
 }

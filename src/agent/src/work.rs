@@ -72,7 +72,7 @@ impl Jobs for Crew {
     fn post(&self, job: Job) {
         match job {
             Job::StartUnits(_) | Job::StopUnits(_) | Job::WatchUnits(..) | Job::RunHooks { .. } => {
-                self.units.post(job)
+                self.units.post(job);
             }
             Job::Probe { .. } | Job::CheckReference { .. } => ask::post(job, &self.decide),
             Job::Fetched { .. } | Job::CommitSeen { .. } => {

@@ -1,6 +1,6 @@
 //! `backstay-agent run`: puts the parts together and keeps them until systemd says stop.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::work::{Crew, RealHands, SimulatedHands, ThisMachine, UnitsThread};
 
 /// Its own unit: asked about when it is told to end.
 const UNIT: &str = "backstay-agent.service";
+/// Where an admin's unit files and drop-ins lie.
+const UNITS: &str = "/etc/systemd/system";
 /// `MCL_ONFAULT` of mman.h (Linux 4.4): lock what is used, not whole reserved stacks. nix has no name for it.
 const MCL_ONFAULT: i32 = 4;
 
@@ -31,7 +33,7 @@ pub(super) fn run(folders: &Folders, simulate: bool) -> Result<()> {
     let permits = if simulate {
         Permits::below(&folders.run.join("units"), &folders.run.join("permit"))
     } else {
-        Permits::default()
+        Permits::below(Path::new(UNITS), &folders.run.join("permit"))
     };
     let (decide, inbox) = inputs().context("can't make the decision loop's inbox")?;
     let pulse = Pulse::default();
@@ -44,7 +46,7 @@ pub(super) fn run(folders: &Folders, simulate: bool) -> Result<()> {
     let history = Journal::open(&folders.history())?;
     let audit = Journal::open(&folders.audit())?;
     let machine = ThisMachine::new(folders, permits.clone())?;
-    let keeper = Keeper::open(folders, Box::new(machine), decide.clone())?;
+    let keeper = Keeper::open(folders, &run_folder, Box::new(machine), decide.clone())?;
     let keeper = Arc::new(Mutex::new(keeper));
     let units = UnitsThread::start(permits, decide.clone())?;
     let crew = Crew::start(units, Arc::clone(&keeper), history.clone(), decide.clone())?;
@@ -58,13 +60,6 @@ pub(super) fn run(folders: &Folders, simulate: bool) -> Result<()> {
         nonce,
     );
 
-    let (ended, end) = channel();
-    std::thread::Builder::new()
-        .name("decide".into())
-        .spawn(move || {
-            decider.run();
-            let _ = ended.send(());
-        })?;
     let desk = Desk::new(
         folders,
         keeper,
@@ -74,7 +69,13 @@ pub(super) fn run(folders: &Folders, simulate: bool) -> Result<()> {
         audit,
     );
     serve(folders, Arc::new(desk), decide)?;
-    supervise(&pulse, &end);
+    std::thread::Builder::new()
+        .name("supervise".into())
+        .spawn(move || supervise(&pulse))?;
+    // On the main thread: it alone has the real-time class, since the unit resets it for threads and processes
+    // that are made later (sched(7), SCHED_RESET_ON_FORK).
+    decider.run();
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(())
 }
 
@@ -147,19 +148,18 @@ async fn how_to_end() -> Input {
     }
 }
 
-/// Tells systemd that the agent is ready, and that it lives: only while the decision loop turns. Returns when the
-/// loop has ended.
-fn supervise(pulse: &Pulse, end: &Receiver<()>) {
+/// Tells systemd that the agent is ready, and that it lives: only while the decision loop turns.
+fn supervise(pulse: &Pulse) {
     let every = sd_notify::watchdog_enabled().map_or(Duration::from_secs(5), |limit| limit / 4);
     let mut turns = pulse.turns();
     // Not systemd's: nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = end.recv_timeout(every) {
+    loop {
+        std::thread::sleep(every);
         let now = pulse.turns();
         if now != turns {
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
         turns = now;
     }
-    let _ = sd_notify::notify(&[NotifyState::Stopping]);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use backstay_core::engine::{AlarmView, ClusterView, NodeView, ServiceView};
+use backstay_core::model::NodeName;
 use backstay_wire::rpc::{
     Call, Hello, LineReader, NEWEST, OLDEST, Reply, Request, Status, parse_reply, write,
 };
@@ -127,7 +128,7 @@ fn node_text(node: &NodeView) -> String {
 
 fn service_text(service: &ServiceView) -> String {
     let state = format!("{:?}", service.state).to_lowercase();
-    let on: Vec<&str> = service.running_on.iter().map(|n| n.as_str()).collect();
+    let on: Vec<&str> = service.running_on.iter().map(NodeName::as_str).collect();
     let on = if on.is_empty() {
         "-".to_owned()
     } else {

@@ -26,6 +26,8 @@ use crate::store::{Identity, RunFolder};
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 /// How long a hand-over may take (F11); a service whose stop takes longer is left to systemd.
 const HAND_OVER: Duration = Duration::from_mins(8);
+/// The last beats say what was given up; the first of them may be lost.
+const LINGER: Duration = Duration::from_millis(1200);
 /// Effects that one input may have; more is a defect that must not stop the loop.
 const MOST_EFFECTS: usize = 4096;
 
@@ -97,6 +99,8 @@ pub struct Decider {
     pub(super) gate_at: Mono,
     pub(super) failed_said: BTreeMap<&'static str, Mono>,
     pub(super) leaving: Option<Mono>,
+    /// When the last beats after a hand-over have been sent.
+    pub(super) over_at: Option<Mono>,
     pub(super) exit: bool,
 }
 
@@ -129,6 +133,7 @@ impl Decider {
             gate_at: Mono::default(),
             failed_said: BTreeMap::new(),
             leaving: None,
+            over_at: None,
             exit: false,
         }
     }
@@ -160,16 +165,23 @@ impl Decider {
         }
     }
 
-    fn is_over(&self) -> bool {
-        let Some(since) = self.leaving else {
+    fn is_over(&mut self) -> bool {
+        let Some(since) = self.leaving.filter(|_| !self.exit) else {
             return self.exit;
         };
+        let now = self.hands.now();
         let handed_over = self.clusters.values().all(|c| c.handed_over);
-        let late = self.hands.now().since(since) > HAND_OVER;
+        let late = now.since(since) > HAND_OVER;
         if late && !handed_over {
             tracing::error!("F11: not everything could be handed over in {HAND_OVER:?}");
         }
-        self.exit || handed_over || late
+        if handed_over {
+            let beats = self.clusters.values().map(|c| c.paper.document.beat());
+            let linger = beats.max().unwrap_or_default() * 2;
+            let over = *self.over_at.get_or_insert(now.after(linger.min(LINGER)));
+            return now >= over;
+        }
+        late
     }
 
     /// When the next thing is due that nothing from outside announces.

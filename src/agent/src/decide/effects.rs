@@ -226,16 +226,22 @@ pub(super) fn may_say(
     may
 }
 
+/// A2: only equipment outside the cluster is foreign, so no other node that may hold the alias counts, whether or not
+/// this one already knows that it does.
 fn probe(cluster: &Cluster, service: ServiceId, former: Option<NodeId>) -> Job {
-    let former = former.and_then(|id| cluster.paper.other(id));
+    let document = &cluster.paper.document;
+    let nodes = cluster.service(service).map_or(&[][..], |s| &s.nodes[..]);
+    let may_hold = nodes.iter().filter_map(|name| document.member(name));
+    let known = may_hold.map(|member| member.id).chain(former);
+    let bases = known
+        .filter_map(|id| cluster.paper.other(id))
+        .flat_map(|other| other.at.iter().map(std::net::SocketAddr::ip));
     Job::Probe {
         cluster: cluster.id(),
         service,
         aliases: cluster.aliases(service),
-        former: former
-            .map(|other| other.at.iter().map(std::net::SocketAddr::ip).collect())
-            .unwrap_or_default(),
-        within: cluster.paper.document.wait() / 2,
+        ours: bases.collect(),
+        within: document.wait() / 2,
     }
 }
 
@@ -249,7 +255,7 @@ fn entry(cluster: &Cluster, record: &Record) -> HistoryEntry {
             cluster = %document.name, %service, rule = %record.rule, "{}", record.sentence
         ),
         None => {
-            tracing::info!(cluster = %document.name, rule = %record.rule, "{}", record.sentence)
+            tracing::info!(cluster = %document.name, rule = %record.rule, "{}", record.sentence);
         }
     }
     HistoryEntry {

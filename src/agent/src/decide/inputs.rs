@@ -1,5 +1,6 @@
 //! What other threads told.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use backstay_core::engine::{ClusterView, Engine, HostEvent, Order, OrderKind, Start, UnitsState};
@@ -124,18 +125,15 @@ impl Decider {
                 return;
             }
         };
-        let known: Vec<ServiceId> = match self.clusters.get_mut(&id) {
-            Some(cluster) => {
-                let former = core::mem::replace(&mut cluster.paper, paper);
-                cluster.fetches.not_taken.clear();
-                self.open_links();
-                self.drive(id, |engine, now| engine.handle_document(document, now));
-                former.document.services.iter().map(|s| s.id).collect()
-            }
-            None => {
-                self.begin(paper, fresh);
-                Vec::new()
-            }
+        let known: Vec<ServiceId> = if let Some(cluster) = self.clusters.get_mut(&id) {
+            let former = core::mem::replace(&mut cluster.paper, paper);
+            cluster.fetches.not_taken.clear();
+            self.open_links();
+            self.drive(id, |engine, now| engine.handle_document(document, now));
+            former.document.services.iter().map(|s| s.id).collect()
+        } else {
+            self.begin(paper, fresh);
+            Vec::new()
         };
         for (service, state) in units {
             if !known.contains(service) {
@@ -167,8 +165,8 @@ impl Decider {
             deadline: now,
             paper,
             me: me.name,
-            told: Default::default(),
-            former_heard: Default::default(),
+            told: BTreeMap::new(),
+            former_heard: BTreeMap::new(),
             fetches: Fetches::default(),
             handed_over: false,
             carrier: None,

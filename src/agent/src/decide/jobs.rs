@@ -46,8 +46,8 @@ pub enum Job {
         service: ServiceId,
         /// The aliases.
         aliases: Vec<IpNet>,
-        /// Base addresses of the former holder, whose answer does not count.
-        former: Vec<IpAddr>,
+        /// Base addresses of nodes whose answer does not count.
+        ours: Vec<IpAddr>,
         /// How long an answer is waited for.
         within: Duration,
     },

@@ -86,10 +86,9 @@ impl Decider {
         // What was staged here and committed there is at hand: nothing needs to be fetched.
         if let Some(beside) = self.staged.get_mut(&id)
             && beside.is_committed(said)
+            && !core::mem::replace(&mut beside.seen, true)
         {
-            if !core::mem::replace(&mut beside.seen, true) {
-                self.jobs.post(commit_seen(id, said));
-            }
+            self.jobs.post(commit_seen(id, said));
         }
         self.drive(id, |engine, now| engine.handle_beat(said, link, now));
         Ok(())

@@ -6,7 +6,7 @@ use core::time::Duration;
 use backstay_core::time::Mono;
 use backstay_wire::Reject;
 
-const SAY_EVERY: Duration = Duration::from_secs(60);
+const SAY_EVERY: Duration = Duration::from_mins(1);
 
 /// Why a datagram was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 
 use backstay_core::engine::{ClusterView, NodeState, ServiceState};
-use backstay_core::model::ClusterDocument;
+use backstay_core::model::{ClusterDocument, NodeName};
 
 use crate::samples::{Agent, cluster, revised, system, until};
 
@@ -28,7 +28,7 @@ fn all_up(agent: &Agent) -> bool {
 fn runs_on(agent: &Agent, service: usize, node: &str) -> bool {
     view(agent).is_some_and(|v| {
         let service = &v.services[service - 1];
-        let on: Vec<&str> = service.running_on.iter().map(|n| n.as_str()).collect();
+        let on: Vec<&str> = service.running_on.iter().map(NodeName::as_str).collect();
         service.state == ServiceState::Running && on == [node]
     })
 }

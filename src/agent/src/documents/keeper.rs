@@ -13,7 +13,8 @@ use backstay_wire::sealed::Subject;
 use super::checks::{self, Machine, Place};
 use crate::decide::{Errand, Input, Outbox, SystemText};
 use crate::fault::{bad_document, disk, fault, refused};
-use crate::store::{Folders, Identity, NodeFile, Shelf};
+use crate::host::clock;
+use crate::store::{Folders, Identity, NodeFile, RunFolder, Shelf};
 
 const CHANGED: Done = Done { changed: true };
 const UNCHANGED: Done = Done { changed: false };
@@ -37,12 +38,13 @@ impl Keeper {
     /// apart must not speak.
     pub fn open(
         folders: &Folders,
+        run: &RunFolder,
         machine: Box<dyn Machine>,
         decide: Outbox,
     ) -> anyhow::Result<Self> {
         let shelf = Shelf::open(&folders.state)?;
         let node = NodeFile::in_folder(&folders.state);
-        let me = node.count_start()?;
+        let me = node.count_start(run)?;
         let mut keeper = Self {
             folders: folders.clone(),
             node,
@@ -149,15 +151,18 @@ impl Keeper {
                 ),
             ));
         }
+        // Beyond what any start of this machine's agent was numbered until now.
+        let boot = clock::wall_ms() / 1000;
         let identity = Identity {
             name,
             id,
             incarnation: 0,
-            boot: 1,
+            boot,
         };
         self.node
             .write(&identity)
             .map_err(|e| disk("keep the node's identity", &e))?;
+        let identity = identity.numbered(1);
         self.me = Some(identity.clone());
         self.decide.tell(Input::Enrolled(Some(identity)));
         Ok(CHANGED)

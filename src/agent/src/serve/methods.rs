@@ -22,7 +22,7 @@ use crate::host::clock::wall_ms;
 use crate::store::journal;
 
 /// How long the disk, systemd or the decision loop may take for one call.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Most entries of one answer.
 const MOST_ENTRIES: u32 = 10_000;
 /// Room that is left in a line for what is around a list.

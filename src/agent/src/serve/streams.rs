@@ -71,8 +71,8 @@ pub(super) async fn follow(
                     return;
                 }
             }
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => {} // too slow a client misses some; `history` has them
+            // Not wanted; or too slow a client, which misses some: `history` has them.
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
     }

@@ -16,7 +16,7 @@ use super::{Desk, session};
 use crate::samples::{Agent, cluster, revised};
 use crate::store::journal::Journal;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 struct Client {
     pipe: DuplexStream,

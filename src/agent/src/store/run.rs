@@ -29,6 +29,7 @@ pub enum AlreadyRuns {
 #[derive(Debug)]
 pub struct RunFolder {
     clusters: PathBuf,
+    starts: PathBuf,
     _lock: Flock<File>,
 }
 
@@ -52,6 +53,7 @@ impl RunFolder {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Self {
                 clusters,
+                starts: run.join("starts"),
                 _lock: lock,
             }),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(AlreadyRuns::Locked(path.clone())),
@@ -81,6 +83,17 @@ impl RunFolder {
     pub fn write(&self, cluster: ClusterId, state: &RunState) -> io::Result<()> {
         let text = serde_json::to_vec(state).map_err(io::Error::other)?;
         write_quickly(&self.path(cluster), &text)
+    }
+
+    /// How often the agent was started since the machine's boot; 0: it was not, or that was lost.
+    pub fn starts(&self) -> u64 {
+        let text = read_text(&self.starts, 32).ok().flatten();
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Keeps that number.
+    pub fn set_starts(&self, starts: u64) -> io::Result<()> {
+        write_quickly(&self.starts, starts.to_string().as_bytes())
     }
 
     /// Forgets a cluster that this node left.

@@ -36,10 +36,10 @@ fn answer(job: Job, decide: &Outbox) {
             cluster,
             service,
             aliases,
-            former,
+            ours,
             within,
         } => {
-            let used = probe(&aliases, &former, within.min(LONGEST)).unwrap_or_else(|error| {
+            let used = probe(&aliases, &ours, within.min(LONGEST)).unwrap_or_else(|error| {
                 // Not being able to ask is no reason to leave a service down.
                 tracing::error!("A2: can't probe {aliases:?}: {error}; taken for free");
                 false
@@ -65,9 +65,9 @@ fn answer(job: Job, decide: &Outbox) {
     }
 }
 
-/// Whether somebody but the former holder uses one of the aliases. The former holder is known by the hardware
-/// address that answers for its base addresses at the same time.
-fn probe(aliases: &[IpNet], former: &[IpAddr], within: Duration) -> std::io::Result<bool> {
+/// Whether somebody outside the cluster uses one of the aliases. Its own nodes are known by the hardware addresses that
+/// answer for their base addresses at the same time.
+fn probe(aliases: &[IpNet], ours: &[IpAddr], within: Duration) -> std::io::Result<bool> {
     let mut network = Network::open()?;
     let Some(first) = aliases.first() else {
         return Ok(false);
@@ -78,12 +78,12 @@ fn probe(aliases: &[IpNet], former: &[IpAddr], within: Duration) -> std::io::Res
     let announcer = Announcer::open(&interface.name)?;
     let addresses: Vec<IpAddr> = aliases.iter().map(IpNet::addr).collect();
     let mut watched = addresses.clone();
-    watched.extend(former);
+    watched.extend(ours);
     let heard = question(&interface, &watched, within, false, || {
         for address in &addresses {
             announcer.probe(*address)?;
         }
-        for base in former {
+        for base in ours {
             if let Some(source) = own_address(&interface, *base) {
                 announcer.ask(source, *base)?;
             }
@@ -92,7 +92,7 @@ fn probe(aliases: &[IpNet], former: &[IpAddr], within: Duration) -> std::io::Res
     })?;
     let known: BTreeSet<Mac> = heard
         .iter()
-        .filter(|h| former.contains(&h.address))
+        .filter(|h| ours.contains(&h.address))
         .map(|h| h.mac)
         .collect();
     let foreign = heard

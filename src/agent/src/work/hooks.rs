@@ -8,7 +8,7 @@ use crate::decide::Errand;
 use crate::host::command;
 
 /// How long one hook may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Runs the hooks of this moment one after the other; what comes of them is said.
 pub(super) async fn run(errand: Errand, returned: bool) {

@@ -153,14 +153,15 @@ impl RealHands {
 
     /// Made when first needed, and again after it failed: the interface may have been made anew.
     fn announcer(&mut self, interface: &Interface) -> Result<&Announcer> {
-        if !self.announcers.contains_key(&interface.index) {
-            let announcer = Announcer::open(&interface.name)
-                .with_context(|| format!("can't announce on {}", interface.name))?;
-            self.announcers.insert(interface.index, announcer);
+        use std::collections::btree_map::Entry;
+        match self.announcers.entry(interface.index) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let announcer = Announcer::open(&interface.name)
+                    .with_context(|| format!("can't announce on {}", interface.name))?;
+                Ok(place.insert(announcer))
+            }
         }
-        self.announcers
-            .get(&interface.index)
-            .context("no such interface")
     }
 }
 

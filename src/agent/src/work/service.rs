@@ -79,12 +79,11 @@ async fn start_unit(unit: &Unit, units: &Units, permits: &Permits) -> Result<boo
         return Ok(false);
     }
     match units.start(&unit.name, START).await.map_err(text)? {
-        Started::Running => Ok(true),
         // Nobody could tell later whether it still does its work.
         Started::Ended if counts(unit) => {
             Err("it ended at once: a oneshot needs RemainAfterExit=yes".into())
         }
-        Started::Ended => Ok(true),
+        Started::Running | Started::Ended => Ok(true),
         Started::Failed(why) => Err(why),
     }
 }
