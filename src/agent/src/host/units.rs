@@ -262,38 +262,42 @@ impl Units {
         Ok(list)
     }
 
-    /// Starts a unit and waits until its job is done and its state is read again.
+    /// Starts a unit and waits until its job is done and its state is read again. Nothing is asked beforehand: a
+    /// unit that runs already is left alone by systemd itself, and a failover waits for every question.
     pub async fn start(&self, unit: &str, limit: Duration) -> Result<Started, UnitError> {
         valid_name(unit)?;
-        let before = self.state(unit).await?;
-        if !before.exists {
-            return Err(UnitError::Missing(unit.to_owned()));
-        }
-        if before.active.is_running() {
-            return Ok(Started::Running);
-        }
         let job = match self.bus.job(unit, bus::Job::Start, limit).await {
-            bus::Tried::Done(result) => result?,
-            bus::Tried::NoBus => systemctl::start(unit, limit).await?,
+            bus::Tried::Done(result) => result,
+            bus::Tried::NoBus => systemctl::start(unit, limit).await,
         };
         let after = self.state(unit).await;
         self.bus.let_go(unit).await;
-        Ok(started(&after?, job.as_deref()))
+        let after = after?;
+        if !after.exists {
+            return Err(UnitError::Missing(unit.to_owned()));
+        }
+        Ok(started(&after, job?.as_deref()))
     }
 
     /// Stops a unit: asks, waits its time, kills, waits again (F14).
     pub async fn stop(&self, unit: &str, limits: StopLimits) -> Result<Stopped, UnitError> {
         valid_name(unit)?;
-        let before = self.state(unit).await?;
-        if before.active.is_stopped() {
-            return Ok(Stopped::Stopped {
-                by: StoppedBy::Already,
-            });
-        }
-        let limit = limits.before_kill(before.timeout_stop);
-        let asked = match self.bus.job(unit, bus::Job::Stop, limit).await {
-            bus::Tried::Done(result) => result.map(drop),
-            bus::Tried::NoBus => systemctl::stop(unit, limit).await,
+        let asked = async {
+            match self.bus.job(unit, bus::Job::Stop, limits.most).await {
+                bus::Tried::Done(result) => result.map(drop),
+                bus::Tried::NoBus => systemctl::stop(unit, limits.most).await,
+            }
+        };
+        // What the unit says of its time is read while its stop is under way.
+        let bounded = async {
+            let before = self.state(unit).await?;
+            let limit = limits.before_kill(before.timeout_stop);
+            tokio::time::sleep(limit).await;
+            Ok::<_, UnitError>(())
+        };
+        let asked = tokio::select! {
+            asked = asked => asked,
+            Ok(()) = bounded => Err(UnitError::Slow { what: "stop", unit: unit.to_owned(), limit: limits.most }),
         };
         let after = self.state(unit).await?;
         if after.active.is_stopped() {

@@ -69,15 +69,6 @@ pub(super) async fn start(errand: &Errand, units: &Units, permits: &Permits) -> 
 async fn start_unit(unit: &Unit, units: &Units, permits: &Permits) -> Result<bool, String> {
     let text = |error: units::UnitError| error.to_string();
     permits.grant(&unit.name).map_err(text)?;
-    if units
-        .state(&unit.name)
-        .await
-        .map_err(text)?
-        .active
-        .is_running()
-    {
-        return Ok(false);
-    }
     match units.start(&unit.name, START).await.map_err(text)? {
         // Nobody could tell later whether it still does its work.
         Started::Ended if counts(unit) => {

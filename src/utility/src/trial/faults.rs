@@ -140,6 +140,7 @@ pub(super) fn never_two(report: &ProbeReport) -> Result<()> {
 fn power(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     let (node, before) = ground.count(SERVICE)?;
     ensure!(node == HOME, "{SERVICE} was answered by {node}");
+    let wait = wait_ms(ground)?;
     let mut after_ns = 0;
     let report = probed(ground, || {
         after_ns = ground.lab.kill(HOME)?.before_ns;
@@ -147,7 +148,6 @@ fn power(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     })?;
     never_two(&report)?;
     let start = ground.own_time(STANDBY, SERVICE, "start", after_ns)?;
-    let wait = wait_ms(ground)?;
     ground.lab.revive(HOME)?;
     ground.wait("home is up again and the service stays where it is", |v| {
         let up = v

@@ -53,7 +53,7 @@ impl Ground {
     /// Runs this program with these arguments, as an admin would; answers what it printed.
     pub fn backstay(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(&self.program)
-            .args(["--lab"])
+            .args(["--lab", "--yes"])
             .args(arguments)
             .stdin(Stdio::null())
             .output()

@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
-use zbus::fdo::{PropertiesChangedStream, PropertiesProxy};
+use zbus::fdo::{DBusProxy, PropertiesChangedStream, PropertiesProxy};
+use zbus::message::Type;
 use zbus::proxy::CacheProperties;
-use zbus::{Connection, OwnedObjectPath, OwnedVariant, connection, names::InterfaceName};
+use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, connection};
 
 use super::{Active, UnitEntry, UnitError, UnitState, microseconds};
 
@@ -27,7 +28,6 @@ trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
     fn ref_unit(&self, name: &str) -> zbus::Result<()>;
     fn unref_unit(&self, name: &str) -> zbus::Result<()>;
-    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
@@ -136,6 +136,14 @@ impl Bus {
         // Without a subscriber systemd sends no signals. A bus without systemd behind it is of no use.
         let manager = manager(&connection).await.ok()?;
         manager.subscribe().await.ok()?;
+        // One rule for all jobs of this connection: adding one for each would cost a round trip.
+        let rule = MatchRule::builder()
+            .msg_type(Type::Signal)
+            .interface("org.freedesktop.systemd1.Manager")
+            .member("JobRemoved")
+            .build();
+        let bus = DBusProxy::new(&connection).await.ok()?;
+        bus.add_match_rule(rule.ok()?).await.ok()?;
         *held = Some(connection.clone());
         Some(connection)
     }
@@ -172,21 +180,33 @@ impl Bus {
         }
     }
 
+    /// Reads what is wanted of a unit, each property by itself and all at once: reading all properties of a
+    /// service makes systemd read dozens of control group files, which takes longer than starting it.
     pub(super) async fn state(&self, unit: &str) -> Tried<UnitState> {
         self.with("read", unit, async |connection| {
-            let path = manager(&connection).await?.load_unit(unit).await?;
-            let properties = properties(&connection, &path).await?;
-            let general = properties.get_all(InterfaceName::try_from(UNIT)?).await?;
-            // Mounts, timers and so on have no such interface.
-            let service = if unit.ends_with(".service") {
-                properties
-                    .get_all(InterfaceName::try_from(SERVICE)?)
-                    .await
-                    .unwrap_or_default()
-            } else {
-                HashMap::new()
-            };
-            Ok(unit_state(&general, &service))
+            let path = unit_path(unit);
+            let get = |interface, name| get(&connection, &path, interface, name);
+            let (load, active, sub, condition, judged, result, stop, pid) = tokio::join!(
+                get(UNIT, "LoadState"),
+                get(UNIT, "ActiveState"),
+                get(UNIT, "SubState"),
+                get(UNIT, "ConditionResult"),
+                get(UNIT, "ConditionTimestampMonotonic"),
+                get(SERVICE, "Result"),
+                get(SERVICE, "TimeoutStopUSec"),
+                get(SERVICE, "MainPID"),
+            );
+            let judged = number(judged?.as_ref()).is_some_and(|at| at > 0);
+            let condition = condition?.and_then(|v| v.downcast_ref::<bool>().ok());
+            Ok(UnitState {
+                exists: !matches!(text(load?.as_ref()).as_str(), "not-found" | ""),
+                active: Active::parse(&text(active?.as_ref())),
+                sub: text(sub?.as_ref()),
+                result: text(result?.as_ref()),
+                condition: condition.filter(|_| judged),
+                timeout_stop: number(stop?.as_ref()).and_then(microseconds),
+                main_pid: pid?.and_then(|v| v.downcast_ref::<u32>().ok()).unwrap_or(0),
+            })
         })
         .await
     }
@@ -224,18 +244,25 @@ impl Bus {
             .with(job.verb(), unit, async |connection| {
                 let manager = manager(&connection).await?;
                 // Before the job exists, or its end could be missed.
-                let mut removed = manager.receive_job_removed().await?;
-                if job == Job::Start {
-                    // Else systemd may unload a unit that has ended, and with it how it ended, before the state
-                    // is read. See `let_go`.
-                    manager.ref_unit(unit).await?;
-                }
+                let mut heard = MessageStream::from(&connection);
                 let path = match job {
-                    Job::Start => manager.start_unit(unit, "replace").await?,
+                    // The reference, because else systemd may unload a unit that has ended, and with it how it
+                    // ended, before the state is read. See `let_go`.
+                    Job::Start => {
+                        let both = tokio::join!(
+                            manager.ref_unit(unit),
+                            manager.start_unit(unit, "replace")
+                        );
+                        both.0?;
+                        both.1?
+                    }
                     Job::Stop => manager.stop_unit(unit, "replace").await?,
                 };
                 let wait = async {
-                    while let Some(signal) = removed.next().await {
+                    while let Some(message) = heard.next().await {
+                        let Some(signal) = message.ok().and_then(JobRemoved::from_message) else {
+                            continue;
+                        };
                         let Ok(args) = signal.args() else { continue };
                         if *args.job() == path {
                             return Some(args.result().clone());
@@ -302,9 +329,9 @@ impl Bus {
 
     pub(super) async fn pending_job(&self, unit: &str) -> Tried<Option<String>> {
         self.with("read the job of", unit, async |connection| {
-            let path = manager(&connection).await?.load_unit(unit).await?;
-            let property = properties(&connection, &path).await?;
-            let job = property.get(InterfaceName::try_from(UNIT)?, "Job").await?;
+            let Some(job) = get(&connection, &unit_path(unit), UNIT, "Job").await? else {
+                return Ok(None);
+            };
             let (id, path) = <(u32, OwnedObjectPath)>::try_from(job)?;
             if id == 0 {
                 return Ok(None);
@@ -323,13 +350,12 @@ impl Bus {
     /// Signals about a unit; `None` while there is no bus.
     pub(super) async fn changes(&self, unit: &str) -> Option<Signals> {
         let connection = self.connection().await?;
-        let path = manager(&connection)
-            .await
-            .ok()?
-            .load_unit(unit)
+        let properties = PropertiesProxy::builder(&connection)
+            .destination(DESTINATION)
+            .path(unit_path(unit))
+            .build()
             .await
             .ok()?;
-        let properties = properties(&connection, &path).await.ok()?;
         properties
             .receive_properties_changed()
             .await
@@ -345,53 +371,70 @@ async fn manager(connection: &Connection) -> zbus::Result<ManagerProxy<'static>>
         .await
 }
 
-async fn properties(
+/// One property; none where the unit has no such interface (mounts and timers are no services).
+async fn get(
     connection: &Connection,
-    path: &OwnedObjectPath,
-) -> zbus::Result<PropertiesProxy<'static>> {
-    PropertiesProxy::builder(connection)
-        .destination(DESTINATION)
-        .path(path.clone())
-        .build()
-        .await
+    path: &str,
+    interface: &str,
+    name: &str,
+) -> zbus::Result<Option<OwnedVariant>> {
+    let properties = "org.freedesktop.DBus.Properties";
+    let asked = connection
+        .call_method(
+            Some(DESTINATION),
+            path,
+            Some(properties),
+            "Get",
+            &(interface, name),
+        )
+        .await;
+    match asked {
+        Ok(reply) => Ok(Some(reply.body().deserialize()?)),
+        Err(zbus::Error::MethodError(..)) if interface == SERVICE => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-/// Picks what is wanted from a unit's properties; what is missing or of another type counts as unknown.
-fn unit_state(
-    general: &HashMap<String, OwnedVariant>,
-    service: &HashMap<String, OwnedVariant>,
-) -> UnitState {
-    let text = |map: &HashMap<String, OwnedVariant>, key: &str| {
-        map.get(key)
-            .and_then(|value| value.downcast_ref::<&str>().ok())
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let number = |key: &str| {
-        service
-            .get(key)
-            .and_then(|value| value.downcast_ref::<u64>().ok())
-    };
-    let judged = general
-        .get("ConditionTimestampMonotonic")
-        .and_then(|value| value.downcast_ref::<u64>().ok())
-        .is_some_and(|at| at > 0);
-    UnitState {
-        exists: !matches!(text(general, "LoadState").as_str(), "not-found" | ""),
-        active: Active::parse(&text(general, "ActiveState")),
-        sub: text(general, "SubState"),
-        result: text(service, "Result"),
-        condition: judged
-            .then(|| {
-                general
-                    .get("ConditionResult")
-                    .and_then(|value| value.downcast_ref::<bool>().ok())
-            })
-            .flatten(),
-        timeout_stop: number("TimeoutStopUSec").and_then(microseconds),
-        main_pid: service
-            .get("MainPID")
-            .and_then(|value| value.downcast_ref::<u32>().ok())
-            .unwrap_or(0),
+/// The object of a unit: its name, with every byte but letters and digits, and a digit in front, as `_` and two
+/// hexadecimal digits (`sd_bus_path_encode(3)`). systemd loads the unit when it is asked by this path.
+fn unit_path(unit: &str) -> String {
+    use std::fmt::Write as _;
+    let mut path = "/org/freedesktop/systemd1/unit/".to_owned();
+    for (at, byte) in unit.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()) {
+            path.push(char::from(byte));
+        } else {
+            let _ = write!(path, "_{byte:02x}"); // writing to a string cannot fail
+        }
+    }
+    path
+}
+
+/// Empty where it is missing or no text.
+fn text(value: Option<&OwnedVariant>) -> String {
+    value
+        .and_then(|v| v.downcast_ref::<&str>().ok())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn number(value: Option<&OwnedVariant>) -> Option<u64> {
+    value.and_then(|v| v.downcast_ref::<u64>().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_found_by_its_escaped_name() {
+        assert_eq!(
+            unit_path("web-1@a.service"),
+            "/org/freedesktop/systemd1/unit/web_2d1_40a_2eservice"
+        );
+        assert_eq!(
+            unit_path("1.service"),
+            "/org/freedesktop/systemd1/unit/_31_2eservice"
+        );
     }
 }
