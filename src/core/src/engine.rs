@@ -10,6 +10,9 @@
 //! 3. Then ask [`Engine::poll_timer`] and call [`Engine::handle_timer`] no later than it says. A
 //!    driver that was held up calls `handle_timer` first, before it hands in what queued up.
 //! 4. Before the first beat, say by [`Engine::handle_units`] what runs, for every service.
+//! 5. [`Engine::beat`] is told the time at that moment, not the input's: between arming a slot and making
+//!    it live it is asked for, and takes back what a pause has made void. [`Engine::new`] is told a time
+//!    that was read before the gate was read back.
 //!
 //! Same inputs, same outputs.
 
@@ -92,6 +95,8 @@ pub struct Engine {
     next_beat: Mono,
     /// What `poll_timer` last promised, to notice being held up.
     promised: Option<Mono>,
+    /// The last time that was told: between two promises nothing takes long.
+    seen: Mono,
     sequence: u64,
     send_now: bool,
     greeted: Mono,
@@ -158,6 +163,7 @@ impl Engine {
             handed_over: false,
             next_beat: now,
             promised: None,
+            seen: now,
             sequence: 0,
             send_now: false,
             greeted: now,
@@ -298,8 +304,6 @@ impl Engine {
             }
             self.renew(now);
             self.refresh_alarms(now);
-            self.effects.push_back(Effect::SendBeats);
-            self.send_now = false;
         }
     }
 
@@ -474,6 +478,7 @@ impl Engine {
 
     /// When [`Engine::handle_timer`] wants to be called.
     pub fn poll_timer(&mut self, now: Mono) -> Mono {
+        self.notice(now);
         let at = self.deadline(now);
         self.promised = Some(at);
         at
@@ -481,21 +486,26 @@ impl Engine {
 
     // ---- inside ----
 
-    /// The first thing at every input: was this node held up? Then what it holds is doubted before
-    /// anything else, and silence that fell into the pause is nobody's (PROTOCOL 18; S5).
-    fn enter(&mut self, now: Mono) {
-        if let Some(promised) = self.promised.take() {
-            let late = now.since(promised);
-            if late > self.beat_every.max(Duration::from_millis(50)) {
-                for peer in &mut self.peers {
-                    peer.forgive(late);
-                }
-                for local in &mut self.services {
-                    local.ask_heard = local.ask_heard.after(late);
-                    local.ballot.heard = local.ballot.heard.after(late);
-                }
+    /// Was this node held up, before an input or in the middle of effects? Then silence that fell into
+    /// the pause is nobody's (PROTOCOL 18; S5).
+    fn notice(&mut self, now: Mono) {
+        let due = self.promised.take().unwrap_or(self.seen);
+        self.seen = self.seen.max(now);
+        let late = now.since(due);
+        if late > self.beat_every.max(Duration::from_millis(50)) {
+            for peer in &mut self.peers {
+                peer.forgive(late);
+            }
+            for local in &mut self.services {
+                local.ask_heard = local.ask_heard.after(late);
+                local.ballot.heard = local.ballot.heard.after(late);
             }
         }
+    }
+
+    /// The first thing at every input: what this node holds is doubted before anything else.
+    fn enter(&mut self, now: Mono) {
+        self.notice(now);
         for i in 0..self.services.len() {
             if self.services[i].hold.has_lapsed(self.hold_for, now)
                 && self.services[i].phase.holds()

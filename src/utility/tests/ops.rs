@@ -7,6 +7,7 @@ use std::time::Duration;
 use backstay::ops::apply::apply;
 use backstay::ops::watch::watch;
 use backstay::ops::{Cancel, Picture, contact, preflight};
+use backstay::remote::contacts::Contacts;
 use backstay::{Changed, Exit, Failure};
 use backstay_core::engine::{ClusterView, NodeState, NodeView, ServiceState, ServiceView};
 use backstay_core::model::{
@@ -243,6 +244,36 @@ fn u6_creating_needs_every_member() {
 }
 
 #[test]
+fn u6_ending_a_cluster_needs_every_member_that_it_had() {
+    let world = world();
+    carry_out(&world).unwrap();
+    world.manner("n2", Manner::Unreachable);
+    let picture = gather(&world, LONG);
+    let action = Action::DeleteCluster {
+        cluster: "demo".parse().unwrap(),
+    };
+    let mut views = view(ServiceState::Running, &["n1"], 1).clusters;
+    let mut web2 = views[0].services[0].clone();
+    web2.name = "web2".parse().unwrap();
+    web2.home = name("n2");
+    web2.running_on = vec![name("n2")];
+    views[0].services.push(web2);
+    let (system, bases) = (picture.system(), picture.bases());
+    let situation = Situation {
+        system: &system,
+        clusters: &picture.clusters,
+        views: &views,
+        bases: &bases,
+        by: "me@here",
+        wall: 1_700_000_000,
+    };
+    let plan = plan(&action, &situation).unwrap();
+    let (problems, _) = preflight::preflight(&action, &plan, &picture);
+    let places: Vec<&str> = problems.iter().map(|p| p.place.as_str()).collect();
+    assert_eq!(places, ["node n2"]);
+}
+
+#[test]
 fn c9_c10_warnings_are_named_and_overridden_by_name() {
     let world = world();
     let mut picture = gather(&world, LONG);
@@ -290,22 +321,13 @@ fn c11_a_node_added_under_what_becomes_an_alias_is_reached_at_its_base() {
     let mut system = picture.system();
     system.nodes[0].contact = "192.0.2.101:2222".to_owned();
     picture.system = Some(system);
-    let mut plan = planned(&picture);
-    contact::follow_bases(&mut plan);
-    let contacts: Vec<&str> = plan
-        .system
-        .as_ref()
-        .unwrap()
-        .nodes
-        .iter()
-        .map(|n| n.contact.as_str())
-        .collect();
-    assert_eq!(contacts, ["192.0.2.11:2222", "n2", "sb1"]);
-    assert!(
-        plan.consequences
-            .iter()
-            .any(|c| c.sentence.contains("192.0.2.11:2222"))
-    );
+    let plan = planned(&picture);
+    let mut contacts = Contacts::default();
+    let old = "192.0.2.101:2222".parse().unwrap();
+    contacts.remember("n1", &old, &[]);
+    assert!(contact::remember(&plan, &mut contacts));
+    assert_eq!(contacts.nodes[0].contact, "192.0.2.11:2222");
+    assert!(!contact::remember(&plan, &mut contacts));
 }
 
 fn view(state: ServiceState, on: &[&str], term: u64) -> Status {

@@ -97,6 +97,10 @@ impl Engine {
             local.hold.released = held.released;
             if held.holding == Some(held.asked) {
                 if open {
+                    let newest = self.start.slots.iter().find(|(s, _)| *s == held.service);
+                    if let Some((_, slot)) = newest {
+                        local.hold.leave(*slot);
+                    }
                     local.hold.holding = true;
                     self.step(i, Event::Inherit, now);
                 } else {

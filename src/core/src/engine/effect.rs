@@ -212,6 +212,9 @@ pub struct Start {
     pub fresh: bool,
     /// Services whose gate the kernel holds open now, as read back.
     pub open: Vec<ServiceId>,
+    /// Of each of them, the slot that is live with the most time left: it is left alone until another is
+    /// live (PROTOCOL 15, 21).
+    pub slots: Vec<(ServiceId, u8)>,
 }
 
 /// What an engine must not forget while the machine runs (PROTOCOL 35); lost with a reboot.

@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 
-use crate::model::RuleId;
+use arrayvec::ArrayVec;
+
+use crate::model::{MAX_SERVICES, RuleId};
 use crate::time::Mono;
 
 use super::effect::{Effect, GateOp};
@@ -10,7 +12,7 @@ use super::lifecycle::{self, Action, Event, Phase};
 use super::local::Local;
 use super::placement::{Room, Want};
 use super::why::Why;
-use super::{Engine, NodeState};
+use super::{Engine, NodeState, RHO};
 
 impl Engine {
     /// Brings every service as far as it can go now.
@@ -218,27 +220,72 @@ impl Engine {
         local.rival = None;
     }
 
-    /// Rules 14 to 16. In `available` the holder makes its own slot live.
+    /// Rules 14 to 16: arm, ask, make live. In `available` the holder makes its own slot live; the beat
+    /// between arming and that is where a pause is noticed (see [`Engine::withdraw`]).
     fn open(&mut self, i: usize, now: Mono) {
-        let local = &mut self.services[i];
-        let (service, slot) = (local.id, local.hold.next_slot(now));
-        self.effects
-            .push_back(Effect::Gate(GateOp::Arm { service, slot }));
+        let slot = self.arm(i, now);
+        let service = self.services[i].id;
+        self.effects.push_back(Effect::SendBeats);
         self.effects
             .push_back(Effect::Gate(GateOp::Live { service, slot }));
     }
 
-    /// Before each beat: everything that is held gets its next slot.
+    fn arm(&mut self, i: usize, now: Mono) -> u8 {
+        let local = &mut self.services[i];
+        let (service, slot) = (local.id, local.hold.next_slot(now));
+        self.effects
+            .push_back(Effect::Gate(GateOp::Arm { service, slot }));
+        slot
+    }
+
+    /// With each beat: everything that is held gets its next slot.
     pub(super) fn renew(&mut self, now: Mono) {
+        let mut live = ArrayVec::<_, MAX_SERVICES>::new();
         for i in 0..self.services.len() {
+            let service = self.services[i].id;
             if self.services[i].close_again {
                 self.services[i].close_again = false;
-                let service = self.services[i].id;
                 self.effects
                     .push_back(Effect::Gate(GateOp::Close { service }));
             }
-            if self.services[i].hold.holding && self.services[i].phase.holds() {
-                self.open(i, now);
+            if self.my != usize::MAX
+                && self.services[i].hold.holding
+                && self.services[i].phase.holds()
+            {
+                let slot = self.arm(i, now);
+                live.push(GateOp::Live { service, slot });
+            }
+        }
+        self.effects.push_back(Effect::SendBeats);
+        self.send_now = false;
+        self.effects.extend(live.into_iter().map(Effect::Gate));
+    }
+
+    /// While a beat is composed: a slot that was armed long after this node decided so must not be made
+    /// live, for others may count this node as gone by now; and what would follow it is not done. Slots
+    /// armed in time close by themselves before W has passed for whoever heard the beat before this one
+    /// (PROTOCOL 36). A pause after this check finds its slot expired.
+    pub(super) fn withdraw(&mut self, now: Mono) {
+        let spare = self.document.wait().mul_f64(1.0 - 2.0 * RHO);
+        let spare = spare.saturating_sub(self.hold_for + self.beat_every);
+        let late_by = spare.max(self.beat_every / 4);
+        for i in 0..self.services.len() {
+            let local = &mut self.services[i];
+            let service = local.id;
+            if !local.hold.holding || !local.phase.holds() {
+                continue;
+            }
+            let late = local.hold.withdraw(late_by, now);
+            let lapsed = local.hold.has_lapsed(self.hold_for, now);
+            if late {
+                self.effects.retain(|effect| match effect {
+                    Effect::Gate(GateOp::Live { service: s, .. }) => *s != service,
+                    Effect::AddAddresses(s)
+                    | Effect::Announce { service: s, .. }
+                    | Effect::StartUnits(s)
+                    | Effect::RunHooks { service: s, .. } => !lapsed || *s != service,
+                    _ => true,
+                });
             }
         }
     }

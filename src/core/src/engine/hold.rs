@@ -21,6 +21,8 @@ pub(super) struct Hold {
     /// When each slot was armed; none: clear.
     slots: [Option<Mono>; GateOp::SLOTS as usize],
     next: u8,
+    /// The newest slot has been in no beat yet.
+    fresh: bool,
 }
 
 impl Hold {
@@ -30,7 +32,26 @@ impl Hold {
         let slot = self.next;
         self.next = (slot + 1) % GateOp::SLOTS;
         self.slots[usize::from(slot)] = Some(now);
+        self.fresh = true;
         slot
+    }
+
+    /// Rules 15 and 21: that slot was live before this agent was; the turn begins after it.
+    pub(super) fn leave(&mut self, slot: u8) {
+        self.next = (slot + 1) % GateOp::SLOTS;
+    }
+
+    /// Gives up the newest slot if it was decided on more than `late_by` ago and has been waiting to be
+    /// made live since. True: it was.
+    pub(super) fn withdraw(&mut self, late_by: Duration, now: Mono) -> bool {
+        let newest = (self.next + GateOp::SLOTS - 1) % GateOp::SLOTS;
+        let slot = &mut self.slots[usize::from(newest)];
+        let late = self.fresh && slot.is_some_and(|armed| now.since(armed) > late_by);
+        if late {
+            *slot = None;
+        }
+        self.fresh = false;
+        late
     }
 
     /// That slot could not be armed or made live.

@@ -104,7 +104,7 @@ pub(super) enum Action {
     Persist,
     /// Clear all slots.
     Close,
-    /// Arm the next slot and make it live.
+    /// Arm the next slot, ask for it in a beat, make it live.
     Open,
     /// Put the aliases on the interface.
     AddAddresses,
@@ -162,7 +162,7 @@ macro_rules! rows {
 /// The table.
 #[rustfmt::skip]
 pub(super) static ROWS: &[Row] = rows! {
-    Idle, Inherit => Starting [Persist Open AddAddresses Start Tell]
+    Idle, Inherit => Starting [Persist Open AddAddresses Start]
         "A5" "{service} goes on here on {node}, under term {term}";
     Idle, Want => Waiting [Probe Tell]
         "F2" "{service} is wanted on {node} ({why}); waiting to be allowed";
@@ -173,7 +173,7 @@ pub(super) static ROWS: &[Row] = rows! {
         "F2" "{service} is not taken by {node}: {why}";
     Waiting, Unwant if UnitsRun => Stopping [Close RemoveAddresses Stop Tell]
         "S5" "{service} stops on {node}: {why}";
-    Waiting, Permit => Starting [TakeTerm Persist Open AddAddresses Announce Start Tell]
+    Waiting, Permit => Starting [TakeTerm Persist Open AddAddresses Announce Start]
         "F2" "{service} is taken by {node} under term {term}: {why}";
     Waiting, AliasTaken => Conflict [Tell]
         "A2" "{service} is not started on {node}: equipment outside the cluster uses its alias address";
@@ -192,7 +192,7 @@ pub(super) static ROWS: &[Row] = rows! {
         "F8" "{service} leaves {node}: {why}";
     Starting, Lapse => Waiting [Release Persist Close Tell]
         "S5" "the hold of {service} on {node} ran out while this agent was held up; the kernel closed its alias";
-    Starting, Outdated => Starting [TakeTerm Persist Open Tell]
+    Starting, Outdated => Starting [TakeTerm Persist Open]
         "S1" "{service} stays on {node}, now under term {term}";
 
     Running, Broken => Failed [Tell]
@@ -201,7 +201,7 @@ pub(super) static ROWS: &[Row] = rows! {
         "F8" "{service} leaves {node}: {why}";
     Running, Lapse => Waiting [Release Persist Close Tell]
         "S5" "the hold of {service} on {node} ran out while this agent was held up; the kernel closed its alias";
-    Running, Outdated => Running [TakeTerm Persist Open Tell]
+    Running, Outdated => Running [TakeTerm Persist Open]
         "S1" "{service} stays on {node}, now under term {term}";
 
     Failed, Started => Running [Tell]
@@ -210,7 +210,7 @@ pub(super) static ROWS: &[Row] = rows! {
         "F8" "{service} leaves {node}: {why}";
     Failed, Lapse => Waiting [Release Persist Close Tell]
         "S5" "the hold of {service} on {node} ran out while this agent was held up; the kernel closed its alias";
-    Failed, Outdated => Failed [TakeTerm Persist Open Tell]
+    Failed, Outdated => Failed [TakeTerm Persist Open]
         "S1" "{service} stays on {node}, now under term {term}";
 
     Stopping, Stopped => Idle [Release Persist Tell]

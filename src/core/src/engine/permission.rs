@@ -35,9 +35,13 @@ impl Engine {
             return Err((Why::HeldBy(holder as u8), None)); // ordered here; it must let go first
         }
         let local = &self.services[i];
-        let mine = local.ballot.holder == Some(self.me);
-        let wait_ends = local.ask_heard.after(self.document.wait());
-        if now < wait_ends && !(mine && local.ballot.term >= local.highest) {
+        let mine = local.ballot.holder == Some(self.me) && local.ballot.term >= local.highest;
+        let wait = self.document.wait();
+        // What this node wrote before its agent's start is old: others may have taken over since (A5).
+        let informed = now >= self.started.after(wait)
+            || self.others().all(|at| self.peers[at].heard.is_some());
+        let wait_ends = local.ask_heard.after(wait);
+        if now < wait_ends && !(mine && informed) {
             return Err((Why::LastHolder, Some(wait_ends)));
         }
         self.cold_start(i, now)?;

@@ -7,12 +7,14 @@ use super::beat::{
     Answer, Ask, Beat, BeatOrder, HearsPeer, HostFlags, Released, ServiceReport, Verdict,
 };
 use super::lifecycle::Phase;
+use super::local::Local;
 use super::voter::Terms;
 use super::{Effect, Engine, ORDER_LASTS};
 
 impl Engine {
     /// The beat to send now, to every member over every link.
     pub fn beat(&mut self, now: Mono) -> &Beat {
+        self.withdraw(now);
         self.sequence += 1;
         let mut beat = core::mem::take(&mut self.beat);
         beat.cluster = self.document.id;
@@ -69,11 +71,16 @@ impl Engine {
         beat.would.clear();
         beat.released.clear();
         for local in &self.services {
+            let phase = if self.is_void(local, now) {
+                Phase::Waiting
+            } else {
+                local.phase
+            };
             if local.highest > 0 || local.phase != Phase::Idle {
                 let since = now.since(local.since).as_millis();
                 beat.services.push(ServiceReport {
                     service: local.id,
-                    phase: local.phase.code(),
+                    phase: phase.code(),
                     term: local.highest,
                     since_ms: u32::try_from(since).unwrap_or(u32::MAX),
                 });
@@ -90,12 +97,17 @@ impl Engine {
                 });
             }
         }
-        for local in self.held() {
+        for local in self.held().filter(|l| !self.is_void(l, now)) {
             beat.asks.push(Ask {
                 service: local.id,
                 term: local.hold.term,
             });
         }
+    }
+
+    /// Its hold ran out while this node was held up, and it has not come to say so yet.
+    fn is_void(&self, local: &Local, now: Mono) -> bool {
+        local.phase.holds() && local.hold.has_lapsed(self.hold_for, now)
     }
 
     /// What is true of every question that `asker` puts in a beat.

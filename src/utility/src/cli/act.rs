@@ -43,11 +43,9 @@ pub(super) fn plan_for(action: &Action, picture: &Picture) -> Result<Plan, Failu
         by: &who(),
         wall: wall_ms() / 1000,
     };
-    let mut plan = plan(action, &situation).map_err(|problems| {
+    plan(action, &situation).map_err(|problems| {
         Failure::new(Exit::Refused, "refused by the rules; nothing was changed").problems(problems)
-    })?;
-    contact::follow_bases(&mut plan);
-    Ok(plan)
+    })
 }
 
 /// How an action ended.

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use backstay_core::engine::AlarmView;
+use backstay_core::engine::{AlarmView, ClusterView};
 use backstay_core::model::{ClusterName, NodeName, ServiceName};
 use backstay_wire::rpc::{Audit, AuditEntry, History, HistoryEntry, Request, Status};
 use serde_json::json;
@@ -72,7 +72,7 @@ fn show_status(context: &Context, seen: &Seen, only: Option<&ClusterName>, one_l
 
 fn watch_status(context: &Context, gatherer: &crate::ops::Gatherer, only: Option<&ClusterName>) {
     let terminal = std::io::stdout().is_terminal() && !context.json();
-    let mut last = String::new();
+    let mut last = None;
     let mut seen: Option<Seen> = None;
     while !context.cancel.is_set() {
         // The sessions are kept as long as they answer; else everything is looked up anew.
@@ -96,14 +96,42 @@ fn watch_status(context: &Context, gatherer: &crate::ops::Gatherer, only: Option
             // Home, the text with each line's rest erased, everything below erased: no flicker.
             let lines = text.replace('\n', "\u{1b}[K\r\n");
             say(&format!("\u{1b}[H{lines}\u{1b}[J"));
-        } else if text != last {
-            say(&text);
+        } else {
+            // In a file or a pipe only what is new is worth lines; that time passes is not.
+            let key = now
+                .as_ref()
+                .map(|n| without_ages(n, only))
+                .map_err(Clone::clone);
+            if last.as_ref() != Some(&key) {
+                say(&text);
+            }
+            last = Some(key);
         }
-        last = text;
         let pause = if now.is_ok() { EVERY } else { AGAIN };
         seen = now.ok();
         nap(context, pause);
     }
+}
+
+/// What is seen, but for how old it is.
+fn without_ages(seen: &Seen, only: Option<&ClusterName>) -> (Vec<ClusterView>, usize) {
+    let wanted = seen
+        .views
+        .iter()
+        .filter(|v| only.is_none_or(|o| v.name == *o));
+    let mut views: Vec<ClusterView> = wanted.cloned().collect();
+    for view in &mut views {
+        for node in &mut view.nodes {
+            node.age_ms = node.age_ms.map(|_| 0);
+        }
+        for service in &mut view.services {
+            service.age_ms = service.age_ms.map(|_| 0);
+        }
+        for alarm in &mut view.alarms {
+            alarm.age_ms = 0;
+        }
+    }
+    (views, seen.unseen.len())
 }
 
 /// Asks the sessions once more; whether all answered.

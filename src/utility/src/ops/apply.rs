@@ -64,10 +64,16 @@ pub fn absent(action: &Action, plan: &Plan, picture: &Picture) -> Vec<Problem> {
         Action::RemoveClusterNode { node, .. } => Some(node),
         _ => return Vec::new(),
     };
+    // Members before and after: a cluster that ends has none any more.
+    let before = |d: &ClusterDocument| picture.clusters.iter().find(|c| c.id == d.id);
     let members: BTreeSet<&NodeName> = plan
         .documents
         .iter()
-        .flat_map(|d| &d.members)
+        .flat_map(|d| {
+            d.members
+                .iter()
+                .chain(before(d).into_iter().flat_map(|c| &c.members))
+        })
         .map(|m| &m.name)
         .collect();
     members

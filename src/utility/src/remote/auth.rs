@@ -41,7 +41,10 @@ pub(super) fn authenticate(
         }
         session.set_timeout(u32::try_from(left).unwrap_or(u32::MAX));
         match with(session) {
-            Ok(()) if session.authenticated() => Ok(true),
+            Ok(()) if session.authenticated() => {
+                tracing::info!("{contact} lets {} in with {what}", contact.user);
+                Ok(true)
+            }
             Ok(()) => {
                 tried.push(format!("{what}: not enough"));
                 Ok(false)

@@ -204,6 +204,11 @@ impl Client {
     pub fn call<T: DeserializeOwned>(&mut self, request: Request) -> Result<T, RemoteError> {
         let began = Instant::now();
         let deadline = began + self.deadlines.request;
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            // Only which call: documents carry secrets.
+            let call = serde_json::to_value(&request).unwrap_or_default();
+            tracing::debug!("{}: {}", self.label, call["method"]);
+        }
         let id = self.send(request)?;
         loop {
             match self.reply(id, deadline) {

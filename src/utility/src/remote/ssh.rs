@@ -139,6 +139,7 @@ impl Session {
                 why,
             })?;
         pins.judge(&host, &shown)?;
+        tracing::info!("{host} shows the host key {}", shown.fingerprint());
         let until = began + options.deadlines.session;
         super::auth::authenticate(&mut session, contact, options, until)?;
         Ok(Self {

@@ -36,8 +36,16 @@ fn families() -> [Family; 2] {
     [family(ALIAS4, "192.0.2."), family(ALIAS6, "2001:db8::")]
 }
 
+/// Binds a socket. A child that another test is just spawning may for a moment still hold the former one.
 fn bound(addr: IpAddr) -> UdpSocket {
-    let socket = UdpSocket::bind((addr, PORT)).unwrap();
+    let begin = Instant::now();
+    let socket = loop {
+        match UdpSocket::bind((addr, PORT)) {
+            Ok(socket) => break socket,
+            Err(error) => assert!(begin.elapsed() < Duration::from_secs(5), "{addr}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
     socket
         .set_read_timeout(Some(Duration::from_secs(5)))
         .unwrap();
