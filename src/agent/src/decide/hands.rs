@@ -21,8 +21,8 @@ pub trait Hands: Send {
     fn live(&mut self, addresses: &[IpAddr], slot: u8) -> Result<()>;
     /// Clears all slots and reads back (PROTOCOL 19).
     fn close(&mut self, addresses: &[IpAddr]) -> Result<()>;
-    /// Whether the kernel holds all of these guarded and open now.
-    fn is_open(&mut self, addresses: &[IpAddr]) -> Result<bool>;
+    /// The slot that is live with the most time left, if the kernel holds all of these guarded and open now.
+    fn open_slot(&mut self, addresses: &[IpAddr]) -> Result<Option<u8>>;
     /// Checks the gate's skeleton and restores it; whether it had to be.
     fn mend_gate(&mut self) -> Result<bool>;
 

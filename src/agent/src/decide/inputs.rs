@@ -151,13 +151,15 @@ impl Decider {
     fn begin(&mut self, paper: Paper, fresh: bool) {
         let Some(me) = self.me.clone() else { return };
         let id = paper.document.id;
+        let open = self.open_now(&paper.document);
         let start = Start {
             boot: me.boot,
             incarnation: me.incarnation,
             nonce: self.nonce,
             run: self.run.read(id),
             fresh,
-            open: self.open_now(&paper.document),
+            open: open.iter().map(|(service, _)| *service).collect(),
+            slots: open,
         };
         let now = self.hands.now();
         let mut engine = Engine::new(me.id, start, paper.document.clone(), now);
@@ -186,12 +188,12 @@ impl Decider {
     }
 
     /// Services whose aliases the kernel lets pass now: a restarted agent goes on with them (PROTOCOL 21).
-    fn open_now(&mut self, document: &ClusterDocument) -> Vec<ServiceId> {
+    fn open_now(&mut self, document: &ClusterDocument) -> Vec<(ServiceId, u8)> {
         let mut open = Vec::new();
         for service in &document.services {
             let ips: Vec<_> = aliases_of(service).iter().map(ipnet::IpNet::addr).collect();
-            if self.hands.is_open(&ips).unwrap_or(false) {
-                open.push(service.id);
+            if let Ok(Some(slot)) = self.hands.open_slot(&ips) {
+                open.push((service.id, slot));
             }
         }
         open

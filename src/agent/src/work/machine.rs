@@ -186,14 +186,18 @@ impl Hands for RealHands {
         Ok(self.gate.close(addresses)?)
     }
 
-    fn is_open(&mut self, addresses: &[IpAddr]) -> Result<bool> {
+    fn open_slot(&mut self, addresses: &[IpAddr]) -> Result<Option<u8>> {
+        let mut newest = None;
         for address in addresses {
             let state = self.gate.state(*address)?;
-            if !state.guarded || !state.open() {
-                return Ok(false);
-            }
+            let open = state.slots.iter().zip(0..).filter(|(slot, _)| slot.open());
+            let longest = open.max_by_key(|(slot, _)| slot.armed_expires);
+            let Some((_, slot)) = longest.filter(|_| state.guarded) else {
+                return Ok(None);
+            };
+            newest = Some(slot);
         }
-        Ok(!addresses.is_empty())
+        Ok(newest)
     }
 
     fn mend_gate(&mut self) -> Result<bool> {

@@ -103,10 +103,23 @@ impl Hands for SimulatedHands {
         Ok(())
     }
 
-    fn is_open(&mut self, addresses: &[IpAddr]) -> Result<bool> {
-        let guarded = self.world().guarded.clone();
-        let open = |address: &IpAddr| guarded.contains(address) && self.passes(*address);
-        Ok(!addresses.is_empty() && addresses.iter().all(open))
+    fn open_slot(&mut self, addresses: &[IpAddr]) -> Result<Option<u8>> {
+        let now = self.now();
+        let world = self.world();
+        let mut newest = None;
+        for address in addresses {
+            let slots = world
+                .slots
+                .get(address)
+                .filter(|_| world.guarded.contains(address));
+            let slots = slots.into_iter().flatten().zip(0..);
+            let open = slots.filter(|(slot, _)| slot.live && now < slot.until);
+            let Some((_, slot)) = open.max_by_key(|(slot, _)| slot.until) else {
+                return Ok(None);
+            };
+            newest = Some(slot);
+        }
+        Ok(newest)
     }
 
     fn mend_gate(&mut self) -> Result<bool> {
