@@ -10,6 +10,7 @@ mod input;
 mod inputs;
 mod jobs;
 mod links;
+mod notice;
 mod receive;
 mod rejects;
 #[cfg(test)]

@@ -6,6 +6,8 @@
 pub mod checks;
 pub mod fetch;
 mod keeper;
+#[cfg(test)]
+mod tests;
 
 pub use checks::Machine;
 pub use keeper::Keeper;

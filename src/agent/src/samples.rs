@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use backstay_core::engine::{ClusterView, HostEvent, Stopped, UnitsState};
-use backstay_core::model::{ClusterDocument, NodeId, SystemDocument};
+use backstay_core::model::{ClusterDocument, Former, Member, NodeId, SystemDocument};
 use backstay_wire::rpc::{AddressFact, Facts, InterfaceFact};
 use tokio::sync::oneshot;
 
@@ -85,6 +85,21 @@ pub(crate) fn revised(document: &ClusterDocument) -> ClusterDocument {
     next.revision += 1;
     next.changed.what = "revised".into();
     next
+}
+
+/// C7: the revision that ends the cluster.
+pub(crate) fn deleted(document: &ClusterDocument) -> ClusterDocument {
+    let mut gone = revised(document);
+    gone.deleted = true;
+    let former = |m: Member| Former {
+        name: m.name,
+        id: m.id,
+        bases: m.bases,
+    };
+    gone.former = gone.members.drain(..).map(former).collect();
+    gone.services.clear();
+    gone.bases.clear();
+    gone
 }
 
 /// The identity of the sample's node of that place: 1 is n1, 3 the standby.
@@ -293,8 +308,9 @@ impl Agent {
         let mut keeper = self.keeper.lock().unwrap();
         keeper.stage(&document.to_text()).unwrap();
         let hash = hex::encode(document.hash());
-        let done = keeper.commit(document.id, document.revision, &hash);
-        assert!(done.unwrap().changed);
+        keeper
+            .commit(document.id, document.revision, &hash)
+            .unwrap();
     }
 
     pub(crate) fn view(&self) -> Vec<ClusterView> {

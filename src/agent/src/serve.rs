@@ -94,10 +94,8 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     let group = Group::from_name(GROUP).ok().flatten();
     let shared = group.is_some_and(|group| {
         // The folder too, or its members could not get to it.
-        let places = path.parent().into_iter().chain([path]);
-        places.fold(true, |all, place| {
-            all && chown(place, None, Some(group.gid)).is_ok()
-        })
+        let mut places = path.parent().into_iter().chain([path]);
+        places.all(|place| chown(place, None, Some(group.gid)).is_ok())
     });
     let (socket, folder) = if shared {
         (0o660, 0o750)

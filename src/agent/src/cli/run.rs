@@ -19,6 +19,8 @@ use crate::work::{Crew, RealHands, SimulatedHands, ThisMachine, UnitsThread};
 
 /// Its own unit: asked about when it is told to end.
 const UNIT: &str = "backstay-agent.service";
+/// How long systemd may take to say why the agent is to end.
+const ASK: Duration = Duration::from_secs(2);
 /// Where an admin's unit files and drop-ins lie.
 const UNITS: &str = "/etc/systemd/system";
 /// `MCL_ONFAULT` of mman.h (Linux 4.4): lock what is used, not whole reserved stacks. nix has no name for it.
@@ -133,13 +135,18 @@ fn serve(folders: &Folders, desk: Arc<Desk>, decide: Outbox) -> Result<()> {
 /// whatever can't be told hands over.
 async fn how_to_end() -> Input {
     let units = Units::new();
-    let job = units.pending_job(UNIT).await;
-    let restart = matches!(&job, Ok(Some(job)) if job.contains("restart"));
-    let stopping = units
-        .system_state()
-        .await
-        .is_ok_and(|state| state == "stopping");
-    if restart && !stopping {
+    let ask = async {
+        let job = units.pending_job(UNIT).await;
+        let restart = matches!(&job, Ok(Some(job)) if job.contains("restart"));
+        restart
+            && units
+                .system_state()
+                .await
+                .is_ok_and(|state| state != "stopping")
+    };
+    // At a shutdown the bus may be gone already: then nothing is waited for.
+    let restart = tokio::time::timeout(ASK, ask).await.unwrap_or(false);
+    if restart {
         tracing::info!("restarting: what is held stays held");
         Input::Exit
     } else {

@@ -58,7 +58,11 @@ impl Paper {
             let address = |base: &IpNet| SocketAddr::new(base.addr(), port);
             bases.iter().map(address).collect()
         };
-        let mine = document.member_by_id(me).map(|m| at(&m.bases));
+        let former = document.former.iter().find(|f| f.id == me);
+        let mine = document
+            .member_by_id(me)
+            .map(|m| at(&m.bases))
+            .or_else(|| former.map(|f| at(&f.bases)));
         let members = document.members.iter().map(|m| (m.id, at(&m.bases), false));
         let former = document.former.iter().map(|f| (f.id, at(&f.bases), true));
         let others = members

@@ -19,6 +19,7 @@ use super::hands::Hands;
 use super::input::{Inbox, SystemText};
 use super::jobs::Jobs;
 use super::links::Links;
+use super::notice::Notice;
 use super::rejects::Rejects;
 use crate::store::{Identity, RunFolder};
 
@@ -90,6 +91,7 @@ pub struct Decider {
     pub(super) nonce: u64,
     pub(super) clusters: BTreeMap<ClusterId, Cluster>,
     pub(super) staged: BTreeMap<ClusterId, Beside>,
+    pub(super) notices: BTreeMap<ClusterId, Notice>,
     pub(super) system: SystemText,
     pub(super) system_hash: u64,
     pub(super) links: Links,
@@ -124,6 +126,7 @@ impl Decider {
             nonce,
             clusters: BTreeMap::new(),
             staged: BTreeMap::new(),
+            notices: BTreeMap::new(),
             system: SystemText::default(),
             system_hash: 0,
             links: Links::default(),

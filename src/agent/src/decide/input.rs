@@ -33,6 +33,8 @@ pub enum Input {
     Left(Box<ClusterDocument>),
     /// What is staged now, of all clusters.
     Staged(Vec<ClusterDocument>),
+    /// C7: what says that clusters are deleted, all of them.
+    Notices(Vec<ClusterDocument>),
     /// The system document that is on disk.
     System(SystemText),
     /// A fetched text was not taken; it is not to be fetched again.

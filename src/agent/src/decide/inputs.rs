@@ -14,6 +14,7 @@ use super::cluster::{Cluster, Fetches, Paper, aliases_of};
 use super::decider::{Beside, Decider};
 use super::input::{Input, SystemText};
 use super::jobs::Job;
+use super::notice::Notice;
 use crate::fault::fault;
 
 /// Inputs that are taken before timers are looked at again.
@@ -41,6 +42,7 @@ impl Decider {
             } => self.adopt(*document, fresh, &units),
             Input::Left(document) => self.leave(*document),
             Input::Staged(documents) => self.stage(documents),
+            Input::Notices(documents) => self.notice(documents),
             Input::System(system) => self.take_system(system),
             Input::NotTaken {
                 cluster,
@@ -236,11 +238,26 @@ impl Decider {
         self.look();
     }
 
+    fn notice(&mut self, documents: Vec<ClusterDocument>) {
+        let Some(me) = self.me.as_ref().map(|me| me.id) else {
+            return;
+        };
+        let papers = documents
+            .into_iter()
+            .filter_map(|document| Paper::new(document, me).ok());
+        self.notices = papers
+            .map(|paper| (paper.document.id, Notice::new(paper)))
+            .collect();
+        self.open_links();
+    }
+
     /// The sockets that all documents together need. A staged one counts: its commitment may come over them.
     fn open_links(&mut self) {
         let present = self.clusters.values().flat_map(|c| &c.paper.mine);
         let staged = self.staged.values().flat_map(|b| &b.paper.mine);
-        let mut wanted: Vec<SocketAddr> = present.chain(staged).copied().collect();
+        let notices = self.notices.values().flat_map(|n| &n.paper.mine);
+        let all = present.chain(staged).chain(notices);
+        let mut wanted: Vec<SocketAddr> = all.copied().collect();
         wanted.sort_unstable();
         wanted.dedup();
         self.links.want(&wanted);

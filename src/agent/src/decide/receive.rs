@@ -71,7 +71,7 @@ impl Decider {
                 },
             };
         }
-        Err(Dropped::Cluster)
+        self.noticed(id, kind, bytes, now)
     }
 
     fn beat(&mut self, id: ClusterId, said: &Beat, link: u8, now: Mono) -> Result<(), Dropped> {
@@ -211,7 +211,7 @@ fn ask(links: &Links, paper: &Paper, fetches: &mut Fetches, subject: Subject, no
 }
 
 /// Sends over every link: the receiver takes the first that comes.
-fn send_sealed(links: &Links, paper: &Paper, to: NodeId, message: &Message) {
+pub(super) fn send_sealed(links: &Links, paper: &Paper, to: NodeId, message: &Message) {
     let mut nonce = [0; NONCE];
     let Some(other) = paper.other(to) else { return };
     if getrandom::fill(&mut nonce).is_err() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use backstay_core::engine::{ClusterView, NodeState, ServiceState};
 use backstay_core::model::{ClusterDocument, NodeName};
 
-use crate::samples::{Agent, cluster, revised, system, until};
+use crate::samples::{Agent, cluster, deleted, revised, system, until};
 
 fn three(folder: &Path) -> [Agent; 3] {
     [1, 2, 3].map(|place| Agent::new(place, folder))
@@ -214,8 +214,7 @@ fn c7_a_deleted_cluster_ends_and_the_address_stays_as_an_ordinary_one() {
     let one = cluster(19);
     let [n1, n2, sb] = running(folder.path(), &one);
     until("it answers", || n1.hands.answers(alias(&one, 1)));
-    let mut gone = revised(&one);
-    gone.deleted = true;
+    let gone = deleted(&one);
     for agent in [&n1, &n2, &sb] {
         agent.commit(&gone);
     }
@@ -225,6 +224,28 @@ fn c7_a_deleted_cluster_ends_and_the_address_stays_as_an_ordinary_one() {
     }
     assert!(n1.hands.answers(alias(&one, 1)) && n1.running.has("web1"));
     assert!(!sb.hands.answers(alias(&one, 1)));
+}
+
+#[test]
+fn c7_a_node_that_was_away_when_the_cluster_was_deleted_learns_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = cluster(21);
+    let [n1, n2, sb] = running(folder.path(), &one);
+    let machine = n2.kill();
+    let gone = deleted(&one);
+    for agent in [&n1, &sb] {
+        agent.commit(&gone);
+        until("it is left", || agent.view().is_empty());
+    }
+    // Also after a restart, from disk.
+    let n1 = Agent::start(1, folder.path(), n1.kill());
+    drop(sb);
+    let n2 = Agent::start(2, folder.path(), machine);
+    until("it is left there too", || {
+        n2.keeper.lock().unwrap().hello().clusters.is_empty()
+    });
+    until("and its engine is gone", || n2.view().is_empty());
+    assert!(n2.running.has("web2") && n1.view().is_empty());
 }
 
 #[test]

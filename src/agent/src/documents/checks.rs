@@ -37,84 +37,26 @@ pub fn place(document: &ClusterDocument, me: &Identity) -> Place {
     }
 }
 
-/// Everything that speaks against taking a document here, except what the machine lacks.
+/// Everything that speaks against taking a document here, except what the machine lacks. A staged document of another
+/// cluster counts like a present one (C3): it may be committed at any moment.
 pub fn problems(document: &ClusterDocument, me: &Identity, shelf: &Shelf) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    names(document, me, shelf, &mut problems);
-    one_cluster_only(document, me, shelf, &mut problems);
-    problems
-}
-
-/// C13: one name, one identity.
-fn names(document: &ClusterDocument, me: &Identity, shelf: &Shelf, out: &mut Vec<Problem>) {
-    let by_id = document.member_by_id(me.id);
-    if let Some(member) = by_id.filter(|m| m.name != me.name) {
-        out.push(problem(
-            "C13",
-            format!("node {}", member.name),
-            format!("this node is {} ({})", me.name, me.id),
-            "use its name".into(),
-        ));
-    }
-    if let Some(member) = document.member(&me.name).filter(|m| m.id != me.id) {
-        out.push(problem(
-            "C13",
-            format!("node {}", member.name),
-            format!("its identity is {}, this node's is {}", member.id, me.id),
-            "read the node's identity again".into(),
-        ));
-    }
-    let same_name = shelf.get(&document.name).and_then(|s| s.present.as_ref());
-    if let Some(other) = same_name.filter(|d| d.id != document.id) {
-        out.push(problem(
-            "C13",
-            format!("cluster {}", document.name),
-            format!(
-                "this node is in another cluster of that name ({})",
-                other.id
-            ),
-            "choose another name".into(),
-        ));
-    }
-    let same_id = shelf
+    let mine: Vec<ClusterDocument> = shelf.present().chain(shelf.staged()).cloned().collect();
+    let mut problems = document.against_node(&me.name, me.id, &mine);
+    // A cluster that is both present and staged is named once.
+    let mut named = std::collections::BTreeSet::new();
+    problems.retain(|problem| named.insert(problem.to_string()));
+    let known = shelf
         .get_by_id(document.id)
         .and_then(|s| s.present.as_ref());
-    if let Some(other) = same_id.filter(|d| d.name != document.name) {
-        out.push(problem(
+    if let Some(known) = known.filter(|known| known.name != document.name) {
+        problems.push(problem(
             "C13",
             format!("cluster {}", document.name),
-            format!("this cluster is called {} here", other.name),
+            format!("this cluster is called {} here", known.name),
             "keep its name".into(),
         ));
     }
-}
-
-/// C3: a regular or standby node belongs to one cluster only. A staged document counts: it may be committed at
-/// any moment.
-fn one_cluster_only(
-    document: &ClusterDocument,
-    me: &Identity,
-    shelf: &Shelf,
-    out: &mut Vec<Problem>,
-) {
-    let carries = |place| matches!(place, Place::In(Role::Regular | Role::Standby));
-    if !carries(place(document, me)) {
-        return;
-    }
-    let others = shelf.present().chain(shelf.staged());
-    let mut named = Vec::new();
-    for other in others.filter(|other| other.id != document.id && carries(place(other, me))) {
-        if named.contains(&other.name) {
-            continue;
-        }
-        named.push(other.name.clone());
-        out.push(problem(
-            "C3",
-            format!("node {}", me.name),
-            format!("it is in cluster {}", other.name),
-            format!("remove it from {} first", other.name),
-        ));
-    }
+    problems
 }
 
 /// What this machine lacks to be the member that the document says: its subnets and the units.

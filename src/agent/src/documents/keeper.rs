@@ -257,6 +257,9 @@ impl Keeper {
                 ),
             ));
         }
+        if present.is_none() && self.shelf.former(document.id) == Some(&document) {
+            return Ok(UNCHANGED);
+        }
         if present.is_none() && checks::place(&document, &me) == Place::Out {
             return Err(refused(
                 "C3",
@@ -281,7 +284,12 @@ impl Keeper {
         self.enrolled()?;
         let is_it = |d: &ClusterDocument| d.revision == revision && hex::encode(d.hash()) == hash;
         let stored = self.shelf.get_by_id(cluster);
-        if stored.and_then(|s| s.present.as_ref()).is_some_and(is_it) {
+        // It may have got here before the call, by a beat of a node that was told first.
+        let holds = stored.and_then(|s| s.present.as_ref());
+        if holds
+            .or_else(|| self.shelf.former(cluster))
+            .is_some_and(is_it)
+        {
             return Ok(UNCHANGED);
         }
         let staged = stored.and_then(|s| s.staged.as_ref()).filter(|d| is_it(d));
@@ -480,6 +488,8 @@ impl Keeper {
     fn tell_staged(&self) {
         let staged = self.shelf.staged().cloned().collect();
         self.decide.tell(Input::Staged(staged));
+        let notices = self.shelf.notices().cloned().collect();
+        self.decide.tell(Input::Notices(notices));
     }
 
     fn enrolled(&self) -> Result<&Identity, Fault> {

@@ -27,6 +27,7 @@ pub struct Shelf {
     state: PathBuf,
     clusters: BTreeMap<ClusterName, Stored>,
     system: Option<SystemDocument>,
+    former: Vec<ClusterDocument>,
 }
 
 impl Shelf {
@@ -40,6 +41,7 @@ impl Shelf {
             state: state.to_owned(),
             clusters: BTreeMap::new(),
             system: None,
+            former: Vec::new(),
         };
         make_folder(&shelf.folder())?;
         for entry in fs::read_dir(shelf.folder())? {
@@ -47,6 +49,13 @@ impl Shelf {
             let Some(file) = path.file_name().and_then(|n| n.to_str()) else {
                 continue;
             };
+            if let Some(name) = file.strip_suffix(".former") {
+                let name = name.parse::<ClusterName>().ok();
+                let document = name.and_then(|name| read_cluster(&path, &name));
+                shelf.former.extend(document);
+                shelf.former.truncate(MOST_CLUSTERS);
+                continue;
+            }
             let (name, staged) = match (file.strip_suffix(".toml"), file.strip_suffix(".staged")) {
                 (Some(name), _) => (name, false),
                 (None, Some(name)) => (name, true),
@@ -83,6 +92,16 @@ impl Shelf {
     /// The documents that are staged.
     pub fn staged(&self) -> impl Iterator<Item = &ClusterDocument> {
         self.clusters.values().filter_map(|s| s.staged.as_ref())
+    }
+
+    /// C7: what says that a cluster is deleted, for nodes that were away when it was.
+    pub fn notices(&self) -> impl Iterator<Item = &ClusterDocument> {
+        self.former.iter().filter(|document| document.deleted)
+    }
+
+    /// The text by which this node left that cluster.
+    pub fn former(&self, id: ClusterId) -> Option<&ClusterDocument> {
+        self.former.iter().find(|document| document.id == id)
     }
 
     /// What is kept under that name.
@@ -142,6 +161,9 @@ impl Shelf {
         let present = self.file(name, "toml");
         write_durably(&present, document.to_text().as_bytes())?;
         rename_durably(&present, &self.file(name, "former"))?;
+        // The file of an earlier cluster of that name has just been replaced.
+        self.former.retain(|former| former.name != *name);
+        self.former.push(document.clone());
         self.change(name, |stored| stored.present = None);
         self.drop_older_staged(name, document.revision)
     }

@@ -1,0 +1,191 @@
+//! What is taken, refused, kept and given up.
+
+use backstay_core::model::ClusterDocument;
+use backstay_wire::rpc::Code;
+use backstay_wire::sealed::Subject;
+
+use super::Keeper;
+use crate::decide::{Inbox, Input, inputs};
+use crate::samples::{PlainMachine, Running, cluster, deleted, identity, revised};
+use crate::store::{Folders, NodeFile, RunFolder, make_folder};
+
+struct Office {
+    _folder: tempfile::TempDir,
+    folders: Folders,
+    keeper: Keeper,
+    inbox: Inbox,
+}
+
+fn office() -> Office {
+    let folder = tempfile::tempdir().unwrap();
+    let folders = Folders::below(folder.path());
+    make_folder(&folders.state).unwrap();
+    NodeFile::in_folder(&folders.state)
+        .write(&identity(1))
+        .unwrap();
+    let run = RunFolder::lock(&folders.run).unwrap();
+    let (decide, inbox) = inputs().unwrap();
+    let machine = Box::new(PlainMachine(Running::default()));
+    let keeper = Keeper::open(&folders, &run, machine, decide).unwrap();
+    Office {
+        _folder: folder,
+        folders,
+        keeper,
+        inbox,
+    }
+}
+
+impl Office {
+    fn commit(&mut self, document: &ClusterDocument) {
+        self.keeper.stage(&document.to_text()).unwrap();
+        let hash = hex::encode(document.hash());
+        let done = self.keeper.commit(document.id, document.revision, &hash);
+        assert!(done.unwrap().changed);
+    }
+
+    fn fetched(&mut self, document: &ClusterDocument) {
+        let text = document.to_text();
+        self.keeper
+            .fetched(document.id, Subject::Cluster, document.revision, &text);
+    }
+
+    fn present(&self, document: &ClusterDocument) -> String {
+        self.keeper.document(&document.name).unwrap()
+    }
+
+    /// Files of that kind.
+    fn files(&self, kind: &str) -> usize {
+        let files = std::fs::read_dir(self.folders.state.join("clusters")).unwrap();
+        let names = files.map(|f| f.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(kind)).count()
+    }
+
+    fn told(&self, wanted: impl Fn(&Input) -> bool) -> usize {
+        std::iter::from_fn(|| self.inbox.take())
+            .filter(wanted)
+            .count()
+    }
+}
+
+/// Two texts of one revision, that with the smaller hash first.
+fn rivals(of: &ClusterDocument) -> [ClusterDocument; 2] {
+    let (mut a, mut b) = (revised(of), revised(of));
+    a.changed.what = "left".into();
+    b.changed.what = "right".into();
+    if a.hash() < b.hash() { [a, b] } else { [b, a] }
+}
+
+#[test]
+fn of_two_texts_of_one_revision_the_larger_hash_stands_and_the_other_is_kept() {
+    let one = cluster(1);
+    let [small, large] = rivals(&one);
+    for (mine, theirs) in [(&small, &large), (&large, &small)] {
+        let mut office = office();
+        office.commit(&one);
+        office.commit(mine);
+        office.fetched(theirs);
+        assert_eq!(office.present(&one), large.to_text());
+        assert_eq!(office.files(".lost-"), 1);
+    }
+}
+
+#[test]
+fn a_fetched_text_that_is_old_foreign_or_against_a_rule_is_not_taken() {
+    let mut office = office();
+    let (one, two) = (cluster(1), revised(&cluster(1)));
+    office.commit(&one);
+    office.commit(&two);
+    office.told(|_| true);
+    office.fetched(&one);
+    office.fetched(&cluster(2)); // never asked to be in it
+    office
+        .keeper
+        .fetched(one.id, Subject::Cluster, 3, "rubbish");
+    let other = revised(&revised(&cluster(2)));
+    office
+        .keeper
+        .fetched(one.id, Subject::Cluster, 3, &other.to_text());
+    let mut renamed = revised(&two);
+    renamed.name = "other".parse().unwrap();
+    office.fetched(&renamed); // C13
+    assert_eq!(office.present(&one), two.to_text());
+    assert_eq!(office.told(|i| matches!(i, Input::NotTaken { .. })), 5);
+}
+
+#[test]
+fn c3_a_node_of_one_cluster_refuses_another_also_while_the_first_is_only_staged() {
+    let mut office = office();
+    office.keeper.stage(&cluster(1).to_text()).unwrap();
+    let error = office.keeper.stage(&cluster(2).to_text()).unwrap_err();
+    assert_eq!(error.rule.unwrap().to_string(), "C3");
+    office.keeper.abandon(cluster(1).id).unwrap();
+    assert!(office.keeper.stage(&cluster(2).to_text()).is_ok());
+}
+
+#[test]
+fn a_commit_needs_the_very_text_that_was_staged_and_is_repeatable() {
+    let mut office = office();
+    let one = cluster(1);
+    let hash = hex::encode(one.hash());
+    let unstaged = office.keeper.commit(one.id, 1, &hash).unwrap_err();
+    assert_eq!(unstaged.code, Code::Unknown);
+    office.keeper.stage(&one.to_text()).unwrap();
+    let other = hex::encode(revised(&one).hash());
+    assert!(office.keeper.commit(one.id, 1, &other).is_err());
+    assert!(office.keeper.commit(one.id, 1, &hash).unwrap().changed);
+    assert!(!office.keeper.commit(one.id, 1, &hash).unwrap().changed);
+}
+
+#[test]
+fn u6_a_commit_that_came_by_a_beat_first_is_no_error_for_the_one_who_calls() {
+    let mut office = office();
+    let one = cluster(1);
+    office.commit(&one);
+    for next in [revised(&one), deleted(&revised(&one))] {
+        office.keeper.stage(&next.to_text()).unwrap();
+        let hash = next.short_hash();
+        office.keeper.commit_seen(next.id, next.revision, hash);
+        let hash = hex::encode(next.hash());
+        let done = office.keeper.commit(next.id, next.revision, &hash);
+        assert!(!done.unwrap().changed);
+    }
+    assert!(office.keeper.hello().clusters.is_empty());
+}
+
+#[test]
+fn an_unwritable_disk_is_said_and_changes_are_refused_with_nothing_changed() {
+    let mut office = office();
+    let one = cluster(1);
+    office.commit(&one);
+    assert!(office.keeper.try_disk());
+    office.told(|_| true);
+    let clusters = office.folders.state.join("clusters");
+    let away = office.folders.state.join("away");
+    std::fs::rename(&clusters, &away).unwrap();
+    // Files in the way: root ignores permissions, not this.
+    std::fs::write(&clusters, b"").unwrap();
+    std::fs::create_dir(office.folders.state.join("writable.unfinished")).unwrap();
+    assert!(!office.keeper.try_disk() && !office.keeper.hello().writable);
+    let error = office.keeper.stage(&revised(&one).to_text()).unwrap_err();
+    assert_eq!((error.code, error.changed), (Code::Failed, false));
+    assert!(error.message.contains("nothing was changed"));
+    assert_eq!(office.told(|i| matches!(i, Input::Adopted { .. })), 0);
+    std::fs::remove_file(&clusters).unwrap();
+    std::fs::rename(&away, &clusters).unwrap();
+    std::fs::remove_dir(office.folders.state.join("writable.unfinished")).unwrap();
+    assert!(office.keeper.try_disk());
+    office.commit(&revised(&one));
+}
+
+#[test]
+fn s7_what_this_node_may_hold_is_on_the_list_for_the_next_boot() {
+    let mut office = office();
+    let one = cluster(1);
+    office.commit(&one);
+    let list = std::fs::read_to_string(office.folders.guarded()).unwrap();
+    // n1 may hold web1; web2 is n2's and the standby's.
+    assert!(list.contains("127.1.0.101") && !list.contains("127.1.0.102"));
+    office.commit(&deleted(&one));
+    let list = std::fs::read_to_string(office.folders.guarded()).unwrap();
+    assert!(!list.contains("127.1.0.101"), "{list}");
+}
