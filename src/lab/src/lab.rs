@@ -359,8 +359,7 @@ impl Lab {
         let host = self.host(name)?;
         let until = Instant::now() + limit;
         loop {
-            let address = SocketAddr::new(self.ssh_target(name)?.address, SSH_PORT);
-            let Err(error) = self.greeting(address) else {
+            let Err(error) = self.greeting(host) else {
                 return Ok(());
             };
             let given_up = self.gave_up(host)?;
@@ -384,12 +383,19 @@ impl Lab {
         Ok(running.is_some_and(|running| !running.supervisor.alive()))
     }
 
-    fn greeting(&self, address: SocketAddr) -> Result<()> {
-        let mut stream = self.connect(address, Duration::from_millis(300))?;
+    /// Asks the host's own sshd, from inside the host's network: the address that it boots with may be with another
+    /// host by now, which would answer in its place.
+    fn greeting(&self, host: &Host) -> Result<()> {
+        let address = SocketAddr::from(([127, 0, 0, 1], SSH_PORT));
+        self.need_init(host)?;
+        let mut stream = net::inside(&host.namespace(), || {
+            TcpStream::connect_timeout(&address, Duration::from_millis(300))
+                .with_context(|| format!("cannot connect to the sshd of {}", host.name))
+        })?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         let mut start = [0; 4];
         stream.read_exact(&mut start)?;
-        ensure!(&start == b"SSH-", "{address} does not speak SSH");
+        ensure!(&start == b"SSH-", "{} does not speak SSH", host.name);
         Ok(())
     }
 

@@ -271,7 +271,6 @@ impl Units {
             bus::Tried::NoBus => systemctl::start(unit, limit).await,
         };
         let after = self.state(unit).await;
-        self.bus.let_go(unit).await;
         let after = after?;
         if !after.exists {
             return Err(UnitError::Missing(unit.to_owned()));
@@ -367,6 +366,13 @@ impl Units {
         match self.bus.reload().await {
             bus::Tried::Done(result) => result,
             bus::Tried::NoBus => systemctl::reload().await,
+        }
+    }
+
+    /// Keeps systemd from unloading a unit (see its `RefUnit`); nothing happens while there is no bus.
+    pub async fn hold(&self, unit: &str) {
+        if valid_name(unit).is_ok() {
+            self.bus.hold(unit).await;
         }
     }
 

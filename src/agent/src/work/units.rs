@@ -183,6 +183,9 @@ async fn watch(errand: Errand, units: Units, decide: Outbox, said: Arc<Mutex<Sai
     let key = (errand.cluster, errand.service.id);
     let (sender, mut changes) = channel::<UnitChange>(64);
     let mut watches = Watches(Vec::new());
+    for companion in units_of(&errand).filter(|unit| !counts(unit)) {
+        units.hold(&companion.name).await; // what is watched is held by its watch
+    }
     for unit in units_of(&errand).filter(|unit| counts(unit)) {
         watches.0.push(units.watch(&unit.name, sender.clone()));
     }

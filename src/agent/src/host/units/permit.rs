@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::UnitError;
@@ -50,6 +51,8 @@ impl Permits {
             let draft = path.with_extension("draft");
             let mut file = fs::File::create(&draft)?;
             file.write_all(text.as_bytes())?;
+            // As unit files are: systemd complains of one that others can't read.
+            file.set_permissions(fs::Permissions::from_mode(0o644))?;
             file.sync_all()?;
             fs::rename(&draft, &path)?;
             fs::File::open(folder)?.sync_all()
