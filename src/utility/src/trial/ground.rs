@@ -17,7 +17,7 @@ pub const CLUSTER: &str = "demo";
 /// How long anything may take before a trial gives up.
 pub(super) const LIMIT: Duration = Duration::from_mins(2);
 /// Time between two looks.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(300);
 
 /// What an admin would type to make the cluster of the lab, without the program's name.
 pub fn create_command() -> Vec<String> {
