@@ -100,17 +100,11 @@ pub(super) enum Tried<T> {
     NoBus,
 }
 
-/// systemd's own socket, for root only (`sd_bus_open_system_with_description` in systemctl uses the same): no
-/// message bus lies between, which halves the time of a question.
-const DIRECT: &str = "unix:path=/run/systemd/private";
-
-/// Connections, made when first needed and again after they were lost.
+/// One connection, made when first needed and again after it was lost. By the message bus and not by systemd's own
+/// socket, where systemd names itself as sender in a way that `zbus` refuses (6.2).
 #[derive(Debug, Default)]
 pub(super) struct Bus {
-    /// By the message bus: signals and references.
     connection: Mutex<Option<Connection>>,
-    /// To systemd itself: jobs and states, on which a failover waits.
-    direct: Mutex<Option<Connection>>,
 }
 
 /// Signals about one unit.
@@ -152,29 +146,6 @@ impl Bus {
         Some(connection)
     }
 
-    /// The connection to systemd itself, else by the bus. A direct one is sent every signal unasked.
-    async fn quick(&self) -> Option<Connection> {
-        let mut held = self.direct.lock().await;
-        if let Some(connection) = held.as_ref().filter(|connection| !connection.is_closed()) {
-            return Some(connection.clone());
-        }
-        let connecting = async {
-            let builder = connection::Builder::address(DIRECT);
-            builder.p2p().method_timeout(ANSWER).build().await
-        };
-        match timeout(ANSWER, connecting).await {
-            Ok(Ok(connection)) => {
-                *held = Some(connection.clone());
-                Some(connection)
-            }
-            _ => {
-                *held = None;
-                drop(held);
-                self.connection().await
-            }
-        }
-    }
-
     /// Runs one piece of work if there is a bus. A failure of the transport drops the connection, and the caller
     /// goes another way.
     async fn with<T, F>(
@@ -186,7 +157,7 @@ impl Bus {
     where
         F: Future<Output = zbus::Result<T>>,
     {
-        let Some(connection) = self.quick().await else {
+        let Some(connection) = self.connection().await else {
             return Tried::NoBus;
         };
         match work(connection).await {
@@ -201,7 +172,6 @@ impl Bus {
             }
             Err(error) => {
                 tracing::debug!(%error, what, unit, "the bus failed");
-                *self.direct.lock().await = None;
                 *self.connection.lock().await = None;
                 Tried::NoBus
             }
