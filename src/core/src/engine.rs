@@ -315,6 +315,9 @@ impl Engine {
         self.enter(now);
         let OrderKind::MoveTo(target) = order.kind;
         let (at, to) = self.check_order(order.service, target, now)?;
+        if self.is_only_on(at, to, now) {
+            return Ok(()); // it is there: an order that lingers could only do harm
+        }
         let order = BeatOrder {
             service: order.service,
             at_term: self.services[at].highest,
@@ -347,21 +350,24 @@ impl Engine {
                 Some(Event::Started)
             }
             UnitsState::Failed => {
-                self.services[i].units_run = Some(false);
-                Some(if matches!(phase, Phase::Stopping | Phase::Stuck) {
-                    Event::Stopped
-                } else {
-                    Event::Broken
-                })
+                // One of several units may have ended while others run.
+                self.services[i].units_run = Some(phase.holds());
+                self.services[i].stop_seen = true;
+                match phase {
+                    Phase::Stopping => None, // see `settle`
+                    Phase::Stuck => Some(Event::Stopped),
+                    _ => Some(Event::Broken),
+                }
             }
             UnitsState::Inactive { stopped, took } => {
                 self.services[i].units_run = Some(false);
+                self.services[i].stop_seen = true;
                 if phase == Phase::Stopping {
                     self.record_stopped(i, stopped, took, now);
                 }
                 match phase {
                     Phase::Running => Some(Event::Broken),
-                    Phase::Starting => None,
+                    Phase::Starting | Phase::Stopping => None,
                     _ => Some(Event::Stopped),
                 }
             }

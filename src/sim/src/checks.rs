@@ -93,19 +93,20 @@ impl World {
     /// The gate of service `s` on node `n` is open after a change.
     pub(crate) fn check_open(&mut self, n: usize, s: usize, anew: bool, agent: &Agent) {
         let (who, id) = (self.name(n).to_owned(), self.first.services[s].id);
-        if let Some(other) = (0..self.nodes.len())
-            .find(|o| *o != n && self.nodes[*o].is_open(s, self.now))
+        if let Some(other) =
+            (0..self.nodes.len()).find(|o| *o != n && self.nodes[*o].is_open(s, self.now))
             && self.is_calm(n, other, self.grace())
         {
             let what = format!("web{} is open on {who} and on {}", s + 1, self.name(other));
             self.fail("invariant 1", what);
         }
         let holds = self.nodes[n].run.iter().flat_map(|r| &r.holds);
-        let term = holds
-            .filter(|h| h.service == id)
-            .find_map(|h| h.holding);
+        let term = holds.filter(|h| h.service == id).find_map(|h| h.holding);
         let Some(term) = term else {
-            self.fail("PROTOCOL 17", format!("web{} opens on {who}, but no hold is written", s + 1));
+            self.fail(
+                "PROTOCOL 17",
+                format!("web{} opens on {who}, but no hold is written", s + 1),
+            );
             return;
         };
         if term <= self.checks.released[n][s] {
@@ -113,7 +114,10 @@ impl World {
             self.fail("invariant 5", what);
         }
         if anew && term <= self.checks.opened[n][s] {
-            let what = format!("web{} opens again on {who} under the expired term {term}", s + 1);
+            let what = format!(
+                "web{} opens again on {who} under the expired term {term}",
+                s + 1
+            );
             self.fail("invariant 10", what);
         }
         self.checks.opened[n][s] = term;
@@ -131,7 +135,11 @@ impl World {
             .filter_map(|m| self.checks.heard_release.get(&(n, id, m.id)))
             .any(|(_, successor)| *successor == Some(me));
         if !handed {
-            let what = format!("web{} opens on {} before silence is over", s + 1, self.name(n));
+            let what = format!(
+                "web{} opens on {} before silence is over",
+                s + 1,
+                self.name(n)
+            );
             self.fail("A5", what);
         }
     }
@@ -139,7 +147,11 @@ impl World {
     /// Announced only while it is open: block before act.
     pub(crate) fn check_announcement(&mut self, n: usize, s: usize, torn: bool) {
         if !torn && !self.nodes[n].is_open(s, self.now) {
-            let what = format!("{} announces web{} with its gate closed", self.name(n), s + 1);
+            let what = format!(
+                "{} announces web{} with its gate closed",
+                self.name(n),
+                s + 1
+            );
             self.fail("order of effects", what);
         }
     }
@@ -213,7 +225,11 @@ impl World {
             .find(|&o| o != n && busy(o) && well(o) && well(n) && self.is_calm(n, o, long));
         if let Some(other) = other {
             let units = self.nodes[other].units[s];
-            let rule = if matches!(units, Units::Stopping { .. }) { "F14" } else { "F8" };
+            let rule = if matches!(units, Units::Stopping { .. }) {
+                "F14"
+            } else {
+                "F8"
+            };
             let what = format!(
                 "web{} starts on {} while it is {units:?} on {}, which it hears",
                 s + 1,
@@ -254,7 +270,10 @@ impl World {
         };
         let released = |s: ServiceId, t: u64| {
             let written = |h: &&backstay_core::engine::RunHold| h.service == s;
-            run.holds.iter().find(written).is_some_and(|h| h.released >= t)
+            run.holds
+                .iter()
+                .find(written)
+                .is_some_and(|h| h.released >= t)
         };
         let granted = |s: ServiceId, t: u64| {
             let mut records = run.records.iter();
@@ -296,10 +315,9 @@ impl World {
         if heard.is_some_and(|(released, _)| *released >= term) {
             return;
         }
-        let (Some((_, then)), Some((_, since))) = (
-            at(holder).filter(|(t, _)| *t == term),
-            at(answer.asker),
-        ) else {
+        let (Some((_, then)), Some((_, since))) =
+            (at(holder).filter(|(t, _)| *t == term), at(answer.asker))
+        else {
             return;
         };
         let gap = ns(since.since(then));

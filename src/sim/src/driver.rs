@@ -105,7 +105,9 @@ impl World {
         match effect {
             Effect::Persist => self.nodes[n].run = Some(agent.engine.run_state()),
             Effect::Gate(op) => self.gate(n, agent, op),
-            Effect::AddAddresses(service) => self.on(service, |w, s| w.nodes[n].addresses[s] = true),
+            Effect::AddAddresses(service) => {
+                self.on(service, |w, s| w.nodes[n].addresses[s] = true)
+            }
             Effect::RemoveAddresses(service) => {
                 self.on(service, |w, s| w.nodes[n].addresses[s] = false);
             }
@@ -162,7 +164,12 @@ impl World {
     fn send(&mut self, n: usize, beat: &Rc<backstay_core::engine::Beat>) {
         for to in (0..self.nodes.len()).filter(|to| *to != n) {
             for link in 0..self.net.links() {
-                for after in self.net.copies(n, to, link, &mut self.rng).into_iter().flatten() {
+                for after in self
+                    .net
+                    .copies(n, to, link, &mut self.rng)
+                    .into_iter()
+                    .flatten()
+                {
                     self.post(after, Event::Beat(to, Rc::clone(beat), link as u8));
                 }
             }
@@ -183,7 +190,11 @@ impl World {
 
     fn check_reference(&mut self, n: usize) {
         let answered = self.has_reference.then(|| self.net.has_way_out(n));
-        let after = if answered == Some(false) { 100 * MS } else { 2 * MS };
+        let after = if answered == Some(false) {
+            100 * MS
+        } else {
+            2 * MS
+        };
         let life = self.nodes[n].life;
         let event = HostEvent::Reference { answered };
         self.post(after, Event::Input(n, life, Input::Host(event)));

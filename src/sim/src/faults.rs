@@ -154,7 +154,9 @@ impl World {
         let d = &self.first;
         let probes = 11 * SEC;
         let orders = 31 * SEC;
-        ns(d.boot_wait()) + ns(d.cold_start()) + ns(d.home_healthy())
+        ns(d.boot_wait())
+            + ns(d.cold_start())
+            + ns(d.home_healthy())
             + 5 * ns(d.wait())
             + 4 * (self.temper.start + self.temper.stop)
             + probes
@@ -230,7 +232,9 @@ impl World {
             ns(self.first.hold()),
             ns(self.first.wait()),
         );
-        let most = self.rng.pick(&[20 * MS, beat, hold, wait, 2 * wait, 4 * wait]);
+        let most = self
+            .rng
+            .pick(&[20 * MS, beat, hold, wait, 2 * wait, 4 * wait]);
         self.rng.between(MS, most)
     }
 
@@ -289,7 +293,9 @@ impl World {
             Kind::Document => self.change(n, s),
             Kind::Foreign => {
                 self.foreign[s] = true;
-                self.note(n, || format!("foreign equipment takes the alias of web{}", s + 1));
+                self.note(n, || {
+                    format!("foreign equipment takes the alias of web{}", s + 1)
+                });
                 self.script.lasting.push(Lasting::Foreign(s));
             }
             Kind::UnitsEnd => {
@@ -353,7 +359,10 @@ impl World {
         }
         let link = (kind == Kind::CutLink).then(|| self.rng.place(self.net.links()));
         let both = kind == Kind::Cut || (link.is_some() && self.rng.chance(500));
-        for (from, to) in [(n, other), (other, n)].into_iter().take(1 + usize::from(both)) {
+        for (from, to) in [(n, other), (other, n)]
+            .into_iter()
+            .take(1 + usize::from(both))
+        {
             self.net.cut(from, to, link, self.now);
             self.script.lasting.push(Lasting::Cut(from, to, link));
             let name = self.name(to).to_owned();
@@ -389,7 +398,10 @@ impl World {
             let view = agent.engine.view(now);
             view.services[s].running_on.first().cloned()
         });
-        let until = self.rng.chance(300).then(|| wall(self.now) + self.rng.between(5, 120));
+        let until = self
+            .rng
+            .chance(300)
+            .then(|| wall(self.now) + self.rng.between(5, 120));
         let what = self.rng.below(10);
         let service = &mut document.services[s];
         let done = match what {
@@ -470,7 +482,9 @@ impl World {
             let (life, machine_life) = (self.nodes[n].life, self.nodes[n].machine_life);
             self.post(0, Event::Resume(n, life));
             match self.nodes[n].power {
-                Power::On if self.nodes[n].leaving => self.post(0, Event::PowerOff(n, machine_life)),
+                Power::On if self.nodes[n].leaving => {
+                    self.post(0, Event::PowerOff(n, machine_life))
+                }
                 Power::On => self.post(MS, Event::Begin(n, life)),
                 _ => {}
             }

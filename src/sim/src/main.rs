@@ -64,5 +64,9 @@ fn main() -> ExitCode {
         "{ran} seeds, {broken} broke a rule; {faults} faults in {lasted} virtual seconds; {} of {LIFECYCLE_ROWS} rows of the life-cycle taken",
         u64::count_ones(rows)
     );
-    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if broken == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -120,7 +120,13 @@ impl Net {
     }
 
     /// The delays after which copies of one datagram arrive: none, one or two.
-    pub(crate) fn copies(&self, from: usize, to: usize, link: usize, rng: &mut Rng) -> [Option<Ns>; 2] {
+    pub(crate) fn copies(
+        &self,
+        from: usize,
+        to: usize,
+        link: usize,
+        rng: &mut Rng,
+    ) -> [Option<Ns>; 2] {
         if self.cuts[self.at(from, to)][link] > 0 || rng.chance(self.loss) {
             return [None, None];
         }

@@ -98,8 +98,8 @@ impl World {
         for s in 0..self.foreign.len() {
             for n in 0..self.nodes.len() {
                 let node = &self.nodes[n];
-                let stopped = (node.agent.as_ref())
-                    .is_some_and(|a| a.engine.document().services[s].stopped);
+                let stopped =
+                    (node.agent.as_ref()).is_some_and(|a| a.engine.document().services[s].stopped);
                 if stopped && node.is_open(s, self.now) {
                     let what = format!("web{} is open on {} though stopped", s + 1, self.name(n));
                     self.fail("F16", what);
@@ -111,7 +111,12 @@ impl World {
     fn check_documents(&mut self, alive: &[usize]) {
         let key = |w: &Self, n: usize| {
             let agent = w.nodes[n].agent.as_ref();
-            agent.map(|a| (a.engine.document().revision, a.engine.document().short_hash()))
+            agent.map(|a| {
+                (
+                    a.engine.document().revision,
+                    a.engine.document().short_hash(),
+                )
+            })
         };
         let first = key(self, alive[0]);
         if let Some(other) = alive.iter().find(|n| key(self, **n) != first) {
@@ -141,7 +146,11 @@ impl World {
         let stuck = |n: usize| self.nodes[n].units[s] == Units::Stuck;
         let soon_over = (service.lock.as_ref())
             .is_some_and(|l| l.until.is_some_and(|u| u < wall(self.now) + 400));
-        let names: Vec<_> = place.open.iter().map(|n| self.name(*n).to_owned()).collect();
+        let names: Vec<_> = place
+            .open
+            .iter()
+            .map(|n| self.name(*n).to_owned())
+            .collect();
         let tell = |why: &str| format!("web{} is on {names:?}: {why}", s + 1);
         let mut bad = None;
         if place.open.len() > 1 {
@@ -179,7 +188,10 @@ impl World {
             if runs == Some(standby) && is_alive(home) && automatic && lock.is_none() {
                 bad = Some(("F7", tell("it should be at home")));
             }
-            if healed && let Some(at) = runs && self.nodes[at].units[s] != Units::On {
+            if healed
+                && let Some(at) = runs
+                && self.nodes[at].units[s] != Units::On
+            {
                 let what = format!("its units are {:?}", self.nodes[at].units[s]);
                 bad = Some(("F2", tell(&what)));
             }

@@ -134,12 +134,9 @@ impl World {
     /// The cluster is created around running services (C11).
     fn create(&mut self) {
         for (s, service) in self.first.clone().services.iter().enumerate() {
-            let home = service.home().and_then(|h| {
-                self.first
-                    .members
-                    .iter()
-                    .position(|m| m.name == *h)
-            });
+            let home = service
+                .home()
+                .and_then(|h| self.first.members.iter().position(|m| m.name == *h));
             if let Some(home) = home {
                 self.nodes[home].units[s] = Units::On;
                 self.nodes[home].addresses[s] = true;
@@ -195,7 +192,11 @@ impl World {
         match event {
             Event::Beat(to, beat, link) => self.hand_in(to, Input::Beat(beat, link)),
             Event::Timer(n, number) => {
-                if self.nodes[n].agent.as_ref().is_some_and(|a| a.timer == number) {
+                if self.nodes[n]
+                    .agent
+                    .as_ref()
+                    .is_some_and(|a| a.timer == number)
+                {
                     self.hand_in(n, Input::Timer);
                 }
             }
@@ -320,7 +321,11 @@ impl World {
 
     fn resume(&mut self, n: usize, life: u32) {
         let node = &mut self.nodes[n];
-        let Some(agent) = node.agent.as_mut().filter(|a| a.paused && node.life == life) else {
+        let Some(agent) = node
+            .agent
+            .as_mut()
+            .filter(|a| a.paused && node.life == life)
+        else {
             return;
         };
         agent.paused = false;
@@ -355,7 +360,9 @@ impl World {
         }
         node.life += 1;
         let life = node.life;
-        self.note(n, || format!("agent is killed, starts again in {} ms", again / MS));
+        self.note(n, || {
+            format!("agent is killed, starts again in {} ms", again / MS)
+        });
         self.post(again, Event::Begin(n, life));
         self.watch_gate(n);
     }
@@ -377,7 +384,10 @@ impl World {
             && node.well_since < since
             && node.thawed.is_none_or(|t| t < since);
         if held_up && (0..node.gates.len()).any(|s| node.is_open(s, self.now)) {
-            let what = format!("the gate of {} is open H after its agent stopped", self.name(n));
+            let what = format!(
+                "the gate of {} is open H after its agent stopped",
+                self.name(n)
+            );
             self.fail("S5", what);
         }
     }
@@ -594,7 +604,9 @@ impl World {
 
     pub(crate) fn fail(&mut self, rule: &'static str, what: String) {
         let at = self.now;
-        self.checks.failure.get_or_insert(Failure { rule, what, at });
+        self.checks
+            .failure
+            .get_or_insert(Failure { rule, what, at });
     }
 
     pub(crate) fn note(&mut self, n: usize, what: impl FnOnce() -> String) {

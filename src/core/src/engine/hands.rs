@@ -14,6 +14,9 @@ use super::placement::{Room, Want};
 use super::why::Why;
 use super::{Engine, NodeState, RHO};
 
+/// A2: how often an alias that is waited for is probed again.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+
 impl Engine {
     /// Brings every service as far as it can go now.
     pub(super) fn settle(&mut self, now: Mono) {
@@ -79,7 +82,11 @@ impl Engine {
                 self.services[i].heir = heir;
                 self.step(i, Event::GiveUp, now)
             }
-            (Phase::Stopping | Phase::Stuck, _) => false,
+            (Phase::Stopping, _) => {
+                let local = &self.services[i];
+                local.stop_seen && !local.close_again && self.step(i, Event::Stopped, now)
+            }
+            (Phase::Stuck, _) => false,
         }
     }
 
@@ -93,11 +100,16 @@ impl Engine {
         match permission {
             Ok(()) => {
                 let was = core::mem::replace(&mut local.ready, true);
-                if !home && (room.keeps & (1 << i) == 0 || !room.free) {
-                    if room.keeps & (1 << i) == 0 && was {
-                        local.why = Why::NoRoom(room.first); // F3
-                    }
-                    return !was; // it now competes for the room
+                if !home && !was {
+                    return true; // it now competes for the room
+                }
+                if !home && !room.keeps(i) {
+                    local.why = Why::NoRoom(room.first); // F3
+                    let left_running = local.units_run == Some(true);
+                    return left_running && self.step(i, Event::Unwant, now);
+                }
+                if !home && !room.is_free_for(i) {
+                    return false; // what makes room for it still stops
                 }
                 local.why = why;
                 self.step(i, Event::Permit, now)
@@ -143,6 +155,9 @@ impl Engine {
         for action in row.actions {
             self.act(i, *action, now);
         }
+        if event == Event::Inherit {
+            self.services[i].announce.go_on(now);
+        }
         let rule = match event {
             Event::GiveUp | Event::Unwant => self.services[i].why.rule(),
             _ => RuleId::of(row.rule),
@@ -173,6 +188,7 @@ impl Engine {
                 self.announce_due(i, now);
             }
             Action::Probe => {
+                self.services[i].probed = now;
                 let former = self.services[i].ballot.holder;
                 self.effects.push_back(Effect::Probe { service, former });
             }
@@ -180,7 +196,10 @@ impl Engine {
                 self.services[i].taken = now;
                 self.effects.push_back(Effect::StartUnits(service));
             }
-            Action::Stop => self.effects.push_back(Effect::StopUnits(service)),
+            Action::Stop => {
+                self.services[i].stop_seen = false;
+                self.effects.push_back(Effect::StopUnits(service));
+            }
             Action::Hooks => {
                 let returned = self.services[i].plan.is_home(self.my);
                 self.effects
@@ -306,7 +325,6 @@ impl Engine {
     /// What time alone brings: peers fall silent, listening ends, announcements come due.
     fn watch_silence(&mut self, now: Mono) {
         let bounds = self.bounds;
-        let revision = self.document.revision;
         let mut home_suspect = false;
         for at in 0..self.peers.len() {
             if at == self.my {
@@ -318,7 +336,7 @@ impl Engine {
                 peer.suspected = Some(now);
             }
             home_suspect |= state == NodeState::Suspect;
-            if peer.is_able(bounds, revision, now) {
+            if peer.is_fit(bounds, now) {
                 peer.well_since.get_or_insert(now);
             } else {
                 peer.well_since = None;
@@ -334,6 +352,10 @@ impl Engine {
         }
         for i in 0..self.services.len() {
             self.end_of_conflict(i, now);
+            let local = &self.services[i];
+            if local.is_probed() && now >= local.probed.after(PROBE_EVERY) {
+                self.act(i, Action::Probe, now); // A2
+            }
             self.announce_due(i, now);
         }
     }
@@ -414,6 +436,7 @@ impl Engine {
             }
         }
         by(self.silent_until);
+        by(self.started.after(self.bounds.down));
         by(self.started.after(self.document.boot_wait()));
         by(self.started.after(self.document.cold_start()));
         let wait = self.document.wait();
@@ -423,6 +446,9 @@ impl Engine {
             }
             if local.hold.holding && local.phase.holds() {
                 by(local.hold.open_until(self.hold_for).unwrap_or(now));
+            }
+            if local.is_probed() {
+                by(local.probed.after(PROBE_EVERY));
             }
             if local.phase == Phase::Waiting {
                 by(local.ask_heard.after(wait));

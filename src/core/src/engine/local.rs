@@ -21,6 +21,8 @@ pub(super) struct Local {
     pub(super) why: Why,
     /// What runs here: unknown until first told.
     pub(super) units_run: Option<bool>,
+    /// The stop that is under way has ended.
+    pub(super) stop_seen: bool,
     pub(super) hold: Hold,
     pub(super) ballot: Ballot,
     /// Highest term seen anywhere.
@@ -30,6 +32,8 @@ pub(super) struct Local {
     /// Last ask of another node, for the wait of rule 13.
     pub(super) ask_heard: Mono,
     pub(super) query: Query,
+    /// When its alias was last probed (A2).
+    pub(super) probed: Mono,
     /// All that must agree agrees; only room may be missing (F3).
     pub(super) ready: bool,
     pub(super) order: Option<(BeatOrder, Mono)>,
@@ -128,6 +132,15 @@ impl Announce {
         };
     }
 
+    /// It was announced before this agent's start: the next is due in a minute.
+    pub(super) fn go_on(&mut self, now: Mono) {
+        *self = Self {
+            next: Some(now.after(core::time::Duration::from_mins(1))),
+            sent: 5,
+            from: now,
+        };
+    }
+
     /// One was sent; the next is due at 0, 0.2, 1, 3, 10 s from the beginning, then every 60 s (A1).
     pub(super) fn sent(&mut self, now: Mono) {
         const AFTER_MS: [u64; 5] = [0, 200, 1_000, 3_000, 10_000];
@@ -148,6 +161,7 @@ impl Local {
             since: now,
             why: Why::JustStarted,
             units_run: None,
+            stop_seen: false,
             hold: Hold::default(),
             ballot: Ballot {
                 heard: now,
@@ -157,6 +171,7 @@ impl Local {
             given: None,
             ask_heard: now,
             query: Query::default(),
+            probed: now,
             ready: false,
             order: None,
             alias_used: false,
@@ -167,6 +182,11 @@ impl Local {
             heir: None,
             close_again: false,
         }
+    }
+
+    /// Its alias is probed from time to time (A2).
+    pub(super) const fn is_probed(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Conflict)
     }
 
     /// It claims the hold in its beats: open, or stopping with the hold not yet given up (F14).

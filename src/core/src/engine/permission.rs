@@ -162,9 +162,10 @@ impl Engine {
                     if why == Refused::Heard && local.phase == Phase::Waiting {
                         local.why = Why::OthersHear;
                     }
-                    if ms > 0 {
-                        local.query.retry = now.after(Duration::from_millis(u64::from(ms)));
-                    }
+                    // Where waiting does not help, a beat's time is soon enough to ask again.
+                    let wait = Duration::from_millis(u64::from(ms));
+                    let wait = if ms > 0 { wait } else { self.beat_every };
+                    local.query.retry = now.after(wait);
                     if why == Refused::Newer {
                         local.saw(answer.term);
                     }

@@ -30,8 +30,21 @@ pub(super) struct Room {
     pub(super) keeps: u32,
     /// The first of them, to be named to those that have none.
     pub(super) first: u8,
-    /// There is room for one more to start now.
-    pub(super) free: bool,
+    /// A bit for each service of which something runs or stops here.
+    busy: u32,
+    capacity: u32,
+}
+
+impl Room {
+    /// Service `i` has the room.
+    pub(super) const fn keeps(self, i: usize) -> bool {
+        self.keeps & (1 << i) != 0
+    }
+
+    /// Service `i` may start: what runs or stops beside it leaves room (F3).
+    pub(super) const fn is_free_for(self, i: usize) -> bool {
+        (self.busy & !(1 << i)).count_ones() < self.capacity
+    }
 }
 
 impl Engine {
@@ -49,7 +62,9 @@ impl Engine {
         if let Some(node) = self.lock_of(i, now)
             && usize::from(node) != self.my
         {
-            return Want::Not(Why::Locked(node), None); // L1
+            let to = usize::from(node);
+            let heir = (has && self.can_take(to, i, now)).then(|| self.peers[to].id);
+            return Want::Not(Why::Locked(node), heir); // L1
         }
         if self.leaving {
             return Want::Not(
@@ -72,6 +87,10 @@ impl Engine {
     fn keep(&self, i: usize, room: Room, now: Mono) -> Want {
         let local = &self.services[i];
         let home = local.plan.home.map(usize::from);
+        let locked_here = self.lock_of(i, now).is_some();
+        if locked_here && self.rival_of(i, now).is_some() {
+            return Want::Have(local.why); // L1: the other obeys the lock
+        }
         if let Some(rival) = self.rival_of(i, now) {
             let home_stops = self.document.split_stops == SplitStops::Home;
             let i_stop = if home == Some(self.my) {
@@ -87,7 +106,6 @@ impl Engine {
                 Want::Have(local.why)
             };
         }
-        let locked_here = self.lock_of(i, now).is_some();
         if let Some(target) = local.order_target(now)
             && target != self.me
             && !locked_here
@@ -101,7 +119,7 @@ impl Engine {
         }
         let home_able = home.is_some_and(|h| self.can_take(h, i, now));
         let heir = home.filter(|_| home_able).map(|h| self.peers[h].id);
-        if room.keeps & (1 << i) == 0 {
+        if !room.keeps(i) {
             return Want::Not(Why::Displaced(room.first), heir); // F5, F6
         }
         let settled = home.and_then(|h| self.peers[h].well_since);
@@ -143,7 +161,15 @@ impl Engine {
         let peer = &self.peers[usize::from(home)];
         match peer.state(self.bounds, now) {
             NodeState::Leaving => Want::Not(Why::HomeLeaves(home), None),
+            NodeState::Up | NodeState::Suspect
+                if peer.report(local.id).phase == phase::STUCK && !local.plan.ordered_only =>
+            {
+                Want::Have(Why::HomeStuck(home)) // F14
+            }
             NodeState::Up | NodeState::Suspect => Want::Not(Why::HomeUp, None),
+            NodeState::Unknown if now < self.started.after(self.bounds.down) => {
+                Want::Not(Why::JustStarted, None) // it had no time yet to be heard
+            }
             NodeState::Down | NodeState::Unknown if local.plan.ordered_only => {
                 Want::Not(Why::OrderedOnly, None)
             }
@@ -161,14 +187,16 @@ impl Engine {
         let capacity = usize::from(member.capacity);
         let mut rivals: ArrayVec<(Reverse<bool>, u16, Reverse<bool>, usize), MAX_SERVICES> =
             ArrayVec::new();
-        let mut busy = 0;
+        let mut busy = 0_u32;
         for (i, local) in self.services.iter().enumerate() {
             if local.plan.is_home(self.my) || !local.plan.may_run_on(self.my) {
                 continue;
             }
             let carried = local.phase.holds();
-            let stopping = local.phase == Phase::Stopping;
-            busy += usize::from(carried || stopping);
+            let runs = local.units_run == Some(true) && local.phase != Phase::Stuck;
+            if carried || runs || local.phase == Phase::Stopping {
+                busy |= 1 << i;
+            }
             if carried || (local.phase == Phase::Waiting && local.ready) {
                 let locked = carried && self.lock_of(i, now).map(usize::from) == Some(self.my);
                 rivals.push((Reverse(locked), local.plan.priority, Reverse(carried), i));
@@ -179,7 +207,8 @@ impl Engine {
         Room {
             keeps: kept.iter().fold(0, |bits, (.., i)| bits | (1 << i)),
             first: kept.first().map_or(0, |(.., i)| *i as u8),
-            free: busy < capacity,
+            busy,
+            capacity: u32::from(member.capacity),
         }
     }
 
@@ -258,6 +287,17 @@ impl Engine {
                     && l.plan.priority > local.plan.priority
                     && self.lock_of(other, now).map(usize::from) != Some(to)
             })
+    }
+
+    /// Service `i` is on member `to` and nowhere else, as far as is known.
+    pub(super) fn is_only_on(&self, i: usize, to: usize, now: Mono) -> bool {
+        let local = &self.services[i];
+        if to == self.my {
+            return local.phase.holds() && self.claimant_of(i, now).is_none();
+        }
+        self.peers[to].holds(local.id, self.bounds, now)
+            && self.claimant_of(i, now) == Some(to)
+            && !local.asks()
     }
 
     /// Checks an order; answers the places of service and target.

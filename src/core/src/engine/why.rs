@@ -15,6 +15,8 @@ pub(super) enum Why {
     AtHome,
     /// F2.
     HomeDown(u8),
+    /// F14.
+    HomeStuck(u8),
     /// F11.
     HomeLeaves(u8),
     /// That node has it.
@@ -65,6 +67,7 @@ impl Why {
             Self::HeldBy(_) | Self::LastHolder | Self::NoGate => "S5",
             Self::Locked(_) => "L1",
             Self::Stopped => "F16",
+            Self::HomeStuck(_) => "F14",
             Self::OrderedOnly | Self::Ordered(_) => "F8",
             Self::HomeHealthy => "F9",
             Self::Split(_)
@@ -89,6 +92,7 @@ impl Why {
             Self::Silent => "this machine has restarted and waits until no former hold of its own can count".to_owned(),
             Self::AtHome => "this is its home and nobody else runs it".to_owned(),
             Self::HomeDown(n) => format!("its home {} is not heard", node(n)),
+            Self::HomeStuck(n) => format!("its home {} could not stop it and has closed its alias", node(n)),
             Self::HomeLeaves(n) => format!("its home {} is stopping in good order", node(n)),
             Self::HeldBy(n) => format!("{} has it", node(n)),
             Self::Locked(n) => format!("it is locked to {}", node(n)),
