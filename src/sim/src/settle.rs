@@ -165,11 +165,12 @@ impl World {
             }
         }
         let runs = place.open.first().copied();
-        if runs.is_none() && !place.busy.is_empty() && !service.stopped {
+        let foreign = !healed && self.script.foreign_is_active(s);
+        if runs.is_none() && !place.busy.is_empty() && !service.stopped && !foreign {
             bad = bad.or(Some(("A4", tell("something of it runs without a hold"))));
         }
         let excused = place.hurt
-            || (!healed && self.script.foreign_is_active(s))
+            || foreign
             || soon_over
             || service.stopped
             || bad.is_some();

@@ -26,10 +26,13 @@ impl Engine {
         self.watch_silence(now);
         // Giving one service up makes room for another: at most one more round for each.
         for _ in 0..=self.services.len() {
-            let room = self.room(now);
+            let mut room = self.room(now);
             let mut moved = false;
             for i in 0..self.services.len() {
-                moved |= self.settle_one(i, room, now);
+                if self.settle_one(i, room, now) {
+                    moved = true;
+                    room = self.room(now); // F3: what has just been taken has its room
+                }
             }
             if !moved {
                 break;
