@@ -499,6 +499,7 @@ impl Engine {
         self.seen = self.seen.max(now);
         let late = now.since(due);
         if late > self.beat_every.max(Duration::from_millis(50)) {
+            self.started = self.started.after(late);
             for peer in &mut self.peers {
                 peer.forgive(late);
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use backstay_core::engine::{Beat, Engine, HostEvent, Start, UnitsState};
+use backstay_core::engine::{Beat, Engine, HearsPeer, HostEvent, Start, UnitsState};
 use backstay_core::model::{ClusterDocument, NodeId, ServiceId};
 use backstay_core::time::Mono;
 
@@ -240,10 +240,11 @@ impl World {
         let slots: Vec<_> = (0..node.gates.len())
             .filter_map(|s| Some((self.first.services[s].id, node.gates[s].newest(self.now)?)))
             .collect();
+        let nonce = self.rng.draw();
         let start = Start {
             boot: node.boot,
             incarnation: 1,
-            nonce: self.rng.draw(),
+            nonce,
             run: node.run.clone(),
             fresh,
             open: slots.iter().map(|(id, _)| *id).collect(),
@@ -256,6 +257,7 @@ impl World {
             prepare(&mut engine);
         }
         let mut agent = Agent::new(engine, self.now, blank);
+        agent.nonce = nonce;
         if self.script.stage == crate::faults::Stage::Faults && self.rng.chance(50) {
             let lasts = self.rng.between(1, 3) * ns(self.first.hold()) / 2;
             agent.trap = Some((self.rng.below(8), crate::node::Trap::Pause(lasts)));
@@ -297,7 +299,11 @@ impl World {
         match input {
             Input::Beat(beat, link) => {
                 self.checks.clocks[n] = now;
-                self.checks.heard(n, &beat, link);
+                let me = self.first.members[n].id;
+                let echoes = |h: &HearsPeer| h.node == me && h.echo == agent.nonce;
+                if beat.hears.iter().any(echoes) {
+                    self.checks.heard(n, &beat, link);
+                }
                 agent.engine.handle_beat(&beat, link, now);
             }
             Input::Timer => agent.engine.handle_timer(now),

@@ -297,18 +297,19 @@ impl Engine {
             if !local.hold.holding || !local.phase.holds() {
                 continue;
             }
-            let late = local.hold.withdraw(late_by, now);
-            let lapsed = local.hold.has_lapsed(self.hold_for, now);
-            if late {
-                self.effects.retain(|effect| match effect {
-                    Effect::Gate(GateOp::Live { service: s, .. }) => *s != service,
-                    Effect::AddAddresses(s)
-                    | Effect::Announce { service: s, .. }
-                    | Effect::StartUnits(s)
-                    | Effect::RunHooks { service: s, .. } => !lapsed || *s != service,
-                    _ => true,
-                });
+            let waits =
+                |e: &Effect| matches!(e, Effect::Gate(GateOp::Live { service: s, .. }) if *s == service);
+            if !self.effects.iter().any(waits) || !local.hold.withdraw(late_by, now) {
+                continue;
             }
+            let lapsed = local.hold.has_lapsed(self.hold_for, now);
+            self.effects.retain(|effect| match effect {
+                Effect::AddAddresses(s)
+                | Effect::Announce { service: s, .. }
+                | Effect::StartUnits(s)
+                | Effect::RunHooks { service: s, .. } => !lapsed || *s != service,
+                other => !waits(other),
+            });
         }
     }
 
