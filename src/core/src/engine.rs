@@ -95,6 +95,8 @@ pub struct Engine {
     next_beat: Mono,
     /// What `poll_timer` last promised, to notice being held up.
     promised: Option<Mono>,
+    /// Held up before: until then what queued up meanwhile may not have been handed in yet.
+    informed_at: Mono,
     /// The last time that was told: between two promises nothing takes long.
     seen: Mono,
     sequence: u64,
@@ -163,6 +165,7 @@ impl Engine {
             handed_over: false,
             next_beat: now,
             promised: None,
+            informed_at: now,
             seen: now,
             sequence: 0,
             send_now: false,
@@ -500,6 +503,7 @@ impl Engine {
         let late = now.since(due);
         if late > self.beat_every.max(Duration::from_millis(50)) {
             self.started = self.started.after(late);
+            self.informed_at = now.after(self.bounds.suspect);
             for peer in &mut self.peers {
                 peer.forgive(late);
             }

@@ -169,11 +169,7 @@ impl World {
         if runs.is_none() && !place.busy.is_empty() && !service.stopped && !foreign {
             bad = bad.or(Some(("A4", tell("something of it runs without a hold"))));
         }
-        let excused = place.hurt
-            || foreign
-            || soon_over
-            || service.stopped
-            || bad.is_some();
+        let excused = place.hurt || foreign || soon_over || service.stopped || bad.is_some();
         if !excused {
             let may = match lock {
                 Some(l) => is_alive(l) && (l == home || self.has_room(s, standby, &document)),

@@ -297,8 +297,7 @@ impl Engine {
             if !local.hold.holding || !local.phase.holds() {
                 continue;
             }
-            let waits =
-                |e: &Effect| matches!(e, Effect::Gate(GateOp::Live { service: s, .. }) if *s == service);
+            let waits = |e: &Effect| matches!(e, Effect::Gate(GateOp::Live { service: s, .. }) if *s == service);
             if !self.effects.iter().any(waits) || !local.hold.withdraw(late_by, now) {
                 continue;
             }
@@ -385,7 +384,7 @@ impl Engine {
                 continue;
             }
             let report = self.peers[at].report(self.services[i].id);
-            if super::membership::is_hold(report.phase) {
+            if now > self.services[i].taken && super::membership::is_hold(report.phase) {
                 let local = &mut self.services[i];
                 let first = local.rival.replace(now).is_none();
                 local.tie |= report.term == local.hold.term;
@@ -440,6 +439,7 @@ impl Engine {
             }
         }
         by(self.silent_until);
+        by(self.informed_at);
         by(self.started.after(self.bounds.down));
         by(self.started.after(self.document.boot_wait()));
         by(self.started.after(self.document.cold_start()));

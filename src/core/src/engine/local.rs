@@ -32,6 +32,8 @@ pub(super) struct Local {
     /// Last ask of another node, for the wait of rule 13.
     pub(super) ask_heard: Mono,
     pub(super) query: Query,
+    /// When a question about it was last answered at once.
+    pub(super) answered: Mono,
     /// When its alias was last probed (A2).
     pub(super) probed: Mono,
     /// All that must agree agrees; only room may be missing (F3).
@@ -171,6 +173,7 @@ impl Local {
             given: None,
             ask_heard: now,
             query: Query::default(),
+            answered: Mono::default(),
             probed: now,
             ready: false,
             order: None,

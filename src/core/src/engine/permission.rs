@@ -19,6 +19,9 @@ impl Engine {
         if !self.host.gate_ok {
             return Err((Why::NoGate, None));
         }
+        if now < self.informed_at {
+            return Err((Why::HeldUp, Some(self.informed_at)));
+        }
         if self.services[i].given_to(self.me) {
             // Its holder has proven the release and named this node. That news may be old: a holder that
             // went on meanwhile says so. One that leaves does not go on, and may be gone before it answers.
@@ -81,7 +84,9 @@ impl Engine {
             let peer = &self.peers[*at];
             peer.is_up(self.bounds, now) && !peer.last.silent && !peer.last.leaving
         };
-        self.others().filter(answers).fold(0, |bits, at| bits | (1 << at))
+        self.others()
+            .filter(answers)
+            .fold(0, |bits, at| bits | (1 << at))
     }
 
     /// S1: every node of `ask` must agree that the holder is gone.

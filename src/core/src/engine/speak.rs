@@ -165,7 +165,12 @@ impl Engine {
                 ballot.would(beat.from, &terms, now)
             };
             self.answer(beat, *service, ballot.term, verdict);
-            self.send_now = true;
+            // The asker waits for a grant; a refusal that was said a moment ago goes with the next beat.
+            let local = &mut self.services[i];
+            if verdict == Verdict::Would || now.since(local.answered) >= self.beat_every / 2 {
+                local.answered = now;
+                self.send_now = true;
+            }
         }
     }
 

@@ -11,6 +11,8 @@ pub(super) enum Why {
     Listening,
     /// PROTOCOL 23.
     Silent,
+    /// PROTOCOL 18.
+    HeldUp,
     /// This node is its home and nobody else has it.
     AtHome,
     /// F2.
@@ -64,7 +66,7 @@ impl Why {
             Self::JustStarted | Self::Listening | Self::Silent => "A5",
             Self::AtHome | Self::HomeDown(_) | Self::HomeUp | Self::NoPart => "F2",
             Self::HomeLeaves(_) | Self::Leaving => "F11",
-            Self::HeldBy(_) | Self::LastHolder | Self::NoGate => "S5",
+            Self::HeldUp | Self::HeldBy(_) | Self::LastHolder | Self::NoGate => "S5",
             Self::Locked(_) => "L1",
             Self::Stopped => "F16",
             Self::HomeStuck(_) => "F14",
@@ -90,6 +92,7 @@ impl Why {
             Self::JustStarted => "the agent has just started".to_owned(),
             Self::Listening => "this node has started and listens for who holds what".to_owned(),
             Self::Silent => "this machine has restarted and waits until no former hold of its own can count".to_owned(),
+            Self::HeldUp => "this agent was held up and listens for what it missed".to_owned(),
             Self::AtHome => "this is its home and nobody else runs it".to_owned(),
             Self::HomeDown(n) => format!("its home {} is not heard", node(n)),
             Self::HomeStuck(n) => format!("its home {} could not stop it and has closed its alias", node(n)),
