@@ -285,7 +285,7 @@ impl Engine {
         for report in &beat.services {
             self.learn(report.service, |l| l.saw(report.term));
         }
-        self.hear_releases(beat);
+        self.hear_releases(beat, now);
         self.hear_asks(at, beat, now);
         self.hear_answers(at, beat, now);
         for order in &beat.orders {

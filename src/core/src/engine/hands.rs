@@ -176,7 +176,7 @@ impl Engine {
         let service = self.services[i].id;
         match action {
             Action::TakeTerm => self.take_term(i, now),
-            Action::Release => self.release(i),
+            Action::Release => self.release(i, now),
             Action::Persist => self.effects.push_back(Effect::Persist),
             Action::Close => {
                 self.services[i].hold.clear();
@@ -228,7 +228,7 @@ impl Engine {
         local.ballot.heard = now;
     }
 
-    fn release(&mut self, i: usize) {
+    fn release(&mut self, i: usize, now: Mono) {
         let me = self.me;
         let local = &mut self.services[i];
         let heir = local.heir.take();
@@ -236,6 +236,7 @@ impl Engine {
             local.ballot.release(me, local.hold.term, heir);
             if local.highest <= local.hold.term {
                 local.given = Some((local.hold.term, heir));
+                local.given_at = now;
             }
             local.hold.release(heir);
         }

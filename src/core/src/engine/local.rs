@@ -29,6 +29,8 @@ pub(super) struct Local {
     pub(super) highest: u64,
     /// The newest release heard, if nothing newer was: its term and successor.
     pub(super) given: Option<(u64, Option<NodeId>)>,
+    /// When that was first heard.
+    pub(super) given_at: Mono,
     /// Last ask of another node, for the wait of rule 13.
     pub(super) ask_heard: Mono,
     pub(super) query: Query,
@@ -171,6 +173,7 @@ impl Local {
             },
             highest: 0,
             given: None,
+            given_at: now,
             ask_heard: now,
             query: Query::default(),
             answered: Mono::default(),

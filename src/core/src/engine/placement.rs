@@ -146,6 +146,9 @@ impl Engine {
         {
             return Want::Not(Why::Ordered(to as u8), None);
         }
+        if let Some(heir) = self.heir_of(i, now) {
+            return Want::Not(Why::GivenTo(heir as u8), None); // or both would ask at once
+        }
         let Some(home) = local.plan.home else {
             return Want::Not(Why::NoPart, None);
         };
@@ -226,6 +229,15 @@ impl Engine {
         let id = self.services[i].id;
         self.others()
             .find(|&at| self.peers[at].claims(id, self.bounds, now))
+    }
+
+    /// The other node to which service `i` was given a moment ago: it has W to take it.
+    fn heir_of(&self, i: usize, now: Mono) -> Option<usize> {
+        let local = &self.services[i];
+        let (term, heir) = local.given?;
+        let at = self.peers.iter().position(|p| Some(p.id) == heir)?;
+        let soon = term >= local.highest && now < local.given_at.after(self.bounds.down);
+        (at != self.my && soon && !self.peers[at].is_down(self.bounds, now)).then_some(at)
     }
 
     pub(super) fn others(&self) -> impl Iterator<Item = usize> + '_ {

@@ -190,7 +190,7 @@ impl Engine {
     }
 
     /// PROTOCOL 12, and what the asker learns from a release (13).
-    pub(super) fn hear_releases(&mut self, beat: &Beat) {
+    pub(super) fn hear_releases(&mut self, beat: &Beat, now: Mono) {
         for released in &beat.released {
             let Some(i) = self.place(released.service) else {
                 continue;
@@ -198,7 +198,11 @@ impl Engine {
             let local = &mut self.services[i];
             local.saw(released.term);
             if released.term >= local.highest {
-                local.given = Some((released.term, released.successor));
+                let given = Some((released.term, released.successor));
+                if local.given != given {
+                    local.given = given;
+                    local.given_at = now;
+                }
             }
             if local
                 .ballot

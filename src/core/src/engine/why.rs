@@ -23,6 +23,8 @@ pub(super) enum Why {
     HomeLeaves(u8),
     /// That node has it.
     HeldBy(u8),
+    /// F8.
+    GivenTo(u8),
     /// L1.
     Locked(u8),
     /// F16.
@@ -70,7 +72,7 @@ impl Why {
             Self::Locked(_) => "L1",
             Self::Stopped => "F16",
             Self::HomeStuck(_) => "F14",
-            Self::OrderedOnly | Self::Ordered(_) => "F8",
+            Self::OrderedOnly | Self::Ordered(_) | Self::GivenTo(_) => "F8",
             Self::HomeHealthy => "F9",
             Self::Split(_)
             | Self::Asking
@@ -98,6 +100,7 @@ impl Why {
             Self::HomeStuck(n) => format!("its home {} could not stop it and has closed its alias", node(n)),
             Self::HomeLeaves(n) => format!("its home {} is stopping in good order", node(n)),
             Self::HeldBy(n) => format!("{} has it", node(n)),
+            Self::GivenTo(n) => format!("it was given to {}", node(n)),
             Self::Locked(n) => format!("it is locked to {}", node(n)),
             Self::Stopped => "an admin stopped it".to_owned(),
             Self::NoPart => "this node is not in its list".to_owned(),
