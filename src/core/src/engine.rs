@@ -27,6 +27,7 @@ mod local;
 mod look;
 mod membership;
 mod merge;
+mod mutation;
 mod permission;
 mod placement;
 mod speak;
@@ -58,6 +59,8 @@ pub use effect::{
 };
 pub use lifecycle::diagram;
 pub use merge::merge;
+#[doc(hidden)]
+pub use mutation::Mutation;
 pub use view::{
     AddressView, AlarmView, ClusterView, LockView, NodeState, NodeView, ServiceState, ServiceView,
     Severity,
@@ -113,6 +116,8 @@ pub struct Engine {
     effects: VecDeque<Effect>,
     alarms: Alarms,
     rows: u64,
+    #[cfg(feature = "mutations")]
+    mutation: Option<mutation::Mutation>,
 }
 
 /// What is known of this machine.
@@ -184,6 +189,8 @@ impl Engine {
             effects: VecDeque::with_capacity(64),
             alarms: Alarms::default(),
             rows: 0,
+            #[cfg(feature = "mutations")]
+            mutation: None,
             start,
             document,
         };
@@ -518,7 +525,8 @@ impl Engine {
     fn enter(&mut self, now: Mono) {
         self.notice(now);
         for i in 0..self.services.len() {
-            if self.services[i].hold.has_lapsed(self.hold_for, now)
+            if !self.breaks(Mutation::IgnoresLapse)
+                && self.services[i].hold.has_lapsed(self.hold_for, now)
                 && self.services[i].phase.holds()
             {
                 self.step(i, Event::Lapse, now);

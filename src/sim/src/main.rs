@@ -55,7 +55,7 @@ fn main() -> ExitCode {
                 "seed {seed} ({} nodes): {} broken at {:.3} s: {}; again: backstay-sim --trace --seeds {seed}",
                 outcome.nodes,
                 failure.rule,
-                failure.at as f64 / 1e9,
+                core::time::Duration::from_nanos(failure.at).as_secs_f64(),
                 failure.what
             );
         }

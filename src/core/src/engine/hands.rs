@@ -10,6 +10,7 @@ use crate::time::Mono;
 use super::effect::{Effect, GateOp};
 use super::lifecycle::{self, Action, Event, Phase};
 use super::local::Local;
+use super::mutation::Mutation;
 use super::placement::{Room, Want};
 use super::why::Why;
 use super::{Engine, NodeState, RHO};
@@ -87,7 +88,8 @@ impl Engine {
             }
             (Phase::Stopping, _) => {
                 let local = &self.services[i];
-                local.stop_seen && !local.close_again && self.step(i, Event::Stopped, now)
+                let seen = local.stop_seen || self.breaks(Mutation::IgnoresStops);
+                seen && !local.close_again && self.step(i, Event::Stopped, now)
             }
             (Phase::Stuck, _) => false,
         }
@@ -98,6 +100,7 @@ impl Engine {
             return self.step(i, Event::AliasTaken, now); // A2
         }
         let permission = self.permission(i, now);
+        let me = self.me;
         let local = &mut self.services[i];
         let home = local.plan.is_home(self.my);
         match permission {
@@ -118,8 +121,13 @@ impl Engine {
                 self.step(i, Event::Permit, now)
             }
             Err((because, _)) => {
-                // Ordered here while another still has it: it competes for room already (F5).
-                let ordered = matches!(why, Why::Ordered(_)) && matches!(because, Why::HeldBy(_));
+                // Ordered here while another still has it, given to this node, or asked about once more: it
+                // competes for the room already (F5), or something else would start for a moment.
+                let asked = matches!(because, Why::Asking | Why::OthersHear);
+                let ordered = (matches!(why, Why::Ordered(_))
+                    && (asked || matches!(because, Why::HeldBy(_))))
+                    || local.given_to(me)
+                    || (local.ready && matches!(because, Why::Asking));
                 let moved = ordered != local.ready;
                 local.ready = ordered;
                 local.why = because;
@@ -289,9 +297,12 @@ impl Engine {
     /// armed in time close by themselves before W has passed for whoever heard the beat before this one
     /// (PROTOCOL 36). A pause after this check finds its slot expired.
     pub(super) fn withdraw(&mut self, now: Mono) {
+        if self.breaks(Mutation::IgnoresLapse) {
+            return;
+        }
         let spare = self.document.wait().mul_f64(1.0 - 2.0 * RHO);
         let spare = spare.saturating_sub(self.hold_for + self.beat_every);
-        let late_by = spare.max(self.beat_every / 4);
+        let late_by = spare.clamp(self.beat_every / 4, self.beat_every);
         for i in 0..self.services.len() {
             let local = &mut self.services[i];
             let service = local.id;

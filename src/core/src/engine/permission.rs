@@ -8,6 +8,7 @@ use super::Engine;
 use super::beat::{Refused, Verdict};
 use super::lifecycle::Phase;
 use super::local::Query;
+use super::mutation::Mutation;
 use super::why::Why;
 
 /// Whether a service may be taken now; if not, why, and when to look again.
@@ -18,6 +19,9 @@ impl Engine {
     pub(super) fn permission(&mut self, i: usize, now: Mono) -> Permission {
         if !self.host.gate_ok {
             return Err((Why::NoGate, None));
+        }
+        if self.breaks(Mutation::TakesAtOnce) {
+            return Ok(());
         }
         if now < self.informed_at {
             return Err((Why::HeldUp, Some(self.informed_at)));

@@ -11,6 +11,7 @@ use super::Engine;
 use super::beat::phase;
 use super::lifecycle::Phase;
 use super::membership::is_claim;
+use super::mutation::Mutation;
 use super::view::NodeState;
 use super::why::Why;
 
@@ -187,7 +188,11 @@ impl Engine {
         let Some(member) = self.document.members.get(self.my) else {
             return Room::default();
         };
-        let capacity = usize::from(member.capacity);
+        let capacity = if self.breaks(Mutation::IgnoresRoom) {
+            MAX_SERVICES
+        } else {
+            usize::from(member.capacity)
+        };
         let mut rivals: ArrayVec<(Reverse<bool>, u16, Reverse<bool>, usize), MAX_SERVICES> =
             ArrayVec::new();
         let mut busy = 0_u32;
@@ -211,7 +216,7 @@ impl Engine {
             keeps: kept.iter().fold(0, |bits, (.., i)| bits | (1 << i)),
             first: kept.first().map_or(0, |(.., i)| *i as u8),
             busy,
-            capacity: u32::from(member.capacity),
+            capacity: capacity as u32,
         }
     }
 
@@ -246,6 +251,9 @@ impl Engine {
 
     /// L1, L3: where service `i` is locked now.
     pub(super) fn lock_of(&self, i: usize, now: Mono) -> Option<u8> {
+        if self.breaks(Mutation::IgnoresLocks) {
+            return None;
+        }
         let plan = &self.services[i].plan;
         let over = match (plan.lock_ends, self.wall(now)) {
             (Some(ends), Some(wall)) => wall >= ends,
