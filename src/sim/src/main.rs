@@ -1,5 +1,6 @@
 //! `backstay-sim --seeds A..B`: runs seeds and says which broke a rule.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use backstay_core::engine::LIFECYCLE_ROWS;
@@ -31,7 +32,7 @@ fn seeds(text: &str) -> Option<core::ops::Range<u64>> {
 fn main() -> ExitCode {
     let args = Args::parse();
     let Some(seeds) = seeds(&args.seeds) else {
-        eprintln!("--seeds {}: not `A..B` and not a number", args.seeds);
+        elet _ = writeln!(out, "--seeds {}: not `A..B` and not a number", args.seeds);
         return ExitCode::from(2);
     };
     let options = Options {
@@ -39,11 +40,12 @@ fn main() -> ExitCode {
         trace: args.trace,
         ..Options::default()
     };
+    let mut out = std::io::stdout().lock(); // a reader that goes away is no error
     let (mut ran, mut broken, mut rows, mut faults, mut lasted) = (0_u64, 0_u64, 0, 0_u64, 0_u64);
     for seed in seeds {
         let outcome = run(seed, options);
         for line in &outcome.trace {
-            println!("{line}");
+            let _ = writeln!(out, "{line}");
         }
         ran += 1;
         rows |= outcome.rows;
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
         lasted += outcome.lasted / 1_000_000_000;
         if let Some(failure) = outcome.failure {
             broken += 1;
-            println!(
+            let _ = writeln!(out, 
                 "seed {seed} ({} nodes): {} broken at {:.3} s: {}; again: backstay-sim --trace --seeds {seed}",
                 outcome.nodes,
                 failure.rule,
@@ -60,7 +62,7 @@ fn main() -> ExitCode {
             );
         }
     }
-    println!(
+    let _ = writeln!(out, 
         "{ran} seeds, {broken} broke a rule; {faults} faults in {lasted} virtual seconds; {} of {LIFECYCLE_ROWS} rows of the life-cycle taken",
         u64::count_ones(rows)
     );

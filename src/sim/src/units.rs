@@ -91,9 +91,12 @@ impl World {
     pub(crate) fn mend_units(&mut self, n: usize, s: usize) {
         match self.nodes[n].units[s] {
             Units::Stuck => {
-                self.nodes[n].units[s] = Units::Off;
+                // Whoever mends it starts it again where it is held.
+                let held = self.nodes[n].is_open(s, self.now);
+                let to = if held { Units::On } else { Units::Off };
+                self.nodes[n].units[s] = to;
                 self.nodes[n].told_stuck[s] = false;
-                let found = Units::Off.found();
+                let found = to.found();
                 self.tell_units(n, s, found);
             }
             Units::Failed => {
