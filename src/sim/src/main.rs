@@ -32,7 +32,7 @@ fn seeds(text: &str) -> Option<core::ops::Range<u64>> {
 fn main() -> ExitCode {
     let args = Args::parse();
     let Some(seeds) = seeds(&args.seeds) else {
-        elet _ = writeln!(out, "--seeds {}: not `A..B` and not a number", args.seeds);
+        eprintln!("--seeds {}: not `A..B` and not a number", args.seeds);
         return ExitCode::from(2);
     };
     let options = Options {
@@ -53,7 +53,8 @@ fn main() -> ExitCode {
         lasted += outcome.lasted / 1_000_000_000;
         if let Some(failure) = outcome.failure {
             broken += 1;
-            let _ = writeln!(out, 
+            let _ = writeln!(
+                out,
                 "seed {seed} ({} nodes): {} broken at {:.3} s: {}; again: backstay-sim --trace --seeds {seed}",
                 outcome.nodes,
                 failure.rule,
@@ -62,7 +63,8 @@ fn main() -> ExitCode {
             );
         }
     }
-    let _ = writeln!(out, 
+    let _ = writeln!(
+        out,
         "{ran} seeds, {broken} broke a rule; {faults} faults in {lasted} virtual seconds; {} of {LIFECYCLE_ROWS} rows of the life-cycle taken",
         u64::count_ones(rows)
     );
