@@ -159,8 +159,8 @@ impl Engine {
             };
             let terms = self.terms(i, at, beat.revision, now);
             let ballot = self.services[i].ballot;
-            let verdict = if self.services[i].asks() {
-                Verdict::Refused(super::Refused::Heard, 0) // S1: it has it itself
+            let verdict = if self.services[i].asks() || self.goes_before(i, at, now) {
+                Verdict::Refused(super::Refused::Heard, 0) // S1: it has it itself, or is about to
             } else {
                 ballot.would(beat.from, &terms, now)
             };
@@ -170,6 +170,23 @@ impl Engine {
             if verdict == Verdict::Would || now.since(local.answered) >= self.beat_every / 2 {
                 local.answered = now;
                 self.send_now = true;
+            }
+        }
+    }
+
+    /// Two ask for the same service at once: the one it is ordered to goes first, else the one that comes
+    /// first in its list. True: that is this node, not member `asker`.
+    fn goes_before(&self, i: usize, asker: usize, now: Mono) -> bool {
+        let local = &self.services[i];
+        if local.phase != Phase::Waiting || local.query.first == 0 {
+            return false;
+        }
+        match local.order_target(now) {
+            Some(target) if target == self.me => true,
+            Some(target) if target == self.peers[asker].id => false,
+            _ => {
+                let rank = |at: usize| local.plan.nodes.iter().position(|n| usize::from(*n) == at);
+                rank(self.my) < rank(asker)
             }
         }
     }
