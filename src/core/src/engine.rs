@@ -517,6 +517,7 @@ impl Engine {
             for local in &mut self.services {
                 local.ask_heard = local.ask_heard.after(late);
                 local.ballot.heard = local.ballot.heard.after(late);
+                local.query = local::Query::default(); // what was agreed to before is old
             }
         }
     }

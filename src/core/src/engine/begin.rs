@@ -6,6 +6,7 @@ use crate::time::Mono;
 use super::lifecycle::{Event, Phase};
 use super::local::{self, Local, Standing};
 use super::membership::Peer;
+use super::why::Why;
 use super::{Effect, Engine, GateOp, RunState};
 
 impl Engine {
@@ -106,6 +107,7 @@ impl Engine {
                         local.hold.leave(*slot);
                     }
                     local.hold.holding = true;
+                    local.why = Why::GoesOn;
                     self.step(i, Event::Inherit, now);
                 } else {
                     local.hold.released = local.hold.released.max(held.asked);

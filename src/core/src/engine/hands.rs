@@ -199,9 +199,13 @@ impl Engine {
                 self.announce_due(i, now);
             }
             Action::Probe => {
-                self.services[i].probed = now;
-                let former = self.services[i].ballot.holder;
-                self.effects.push_back(Effect::Probe { service, former });
+                let recent = self.document.wait().min(PROBE_EVERY);
+                let probed = self.services[i].probed;
+                if probed.is_none_or(|at| now >= at.after(recent)) {
+                    self.services[i].probed = Some(now);
+                    let former = self.services[i].ballot.holder;
+                    self.effects.push_back(Effect::Probe { service, former });
+                }
             }
             Action::Start => {
                 self.services[i].taken = now;
@@ -341,6 +345,7 @@ impl Engine {
     fn watch_silence(&mut self, now: Mono) {
         let bounds = self.bounds;
         let mut home_suspect = false;
+        let mut suspects = 0_u16;
         for at in 0..self.peers.len() {
             if at == self.my {
                 continue;
@@ -349,6 +354,7 @@ impl Engine {
             let state = peer.state(bounds, now);
             if matches!(state, NodeState::Suspect | NodeState::Down) && peer.suspected.is_none() {
                 peer.suspected = Some(now);
+                suspects |= 1 << at; // A2: the probe's answer must be there when W has passed
             }
             home_suspect |= state == NodeState::Suspect;
             if peer.is_fit(bounds, now) {
@@ -368,7 +374,14 @@ impl Engine {
         for i in 0..self.services.len() {
             self.end_of_conflict(i, now);
             let local = &self.services[i];
-            if local.is_probed() && now >= local.probed.after(PROBE_EVERY) {
+            let due = local.probed.is_none_or(|at| now >= at.after(PROBE_EVERY));
+            let suspect = local.phase == Phase::Idle
+                && local.plan.may_run_on(self.my)
+                && local
+                    .plan
+                    .home
+                    .is_some_and(|home| suspects & (1 << home) != 0);
+            if suspect || (local.is_probed() && due) {
                 self.act(i, Action::Probe, now); // A2
             }
             self.announce_due(i, now);
@@ -464,7 +477,7 @@ impl Engine {
                 by(local.hold.open_until(self.hold_for).unwrap_or(now));
             }
             if local.is_probed() {
-                by(local.probed.after(PROBE_EVERY));
+                by(local.probed.unwrap_or(now).after(PROBE_EVERY));
             }
             if local.phase == Phase::Waiting {
                 by(local.ask_heard.after(wait));

@@ -37,7 +37,7 @@ pub(super) struct Local {
     /// When a question about it was last answered at once.
     pub(super) answered: Mono,
     /// When its alias was last probed (A2).
-    pub(super) probed: Mono,
+    pub(super) probed: Option<Mono>,
     /// All that must agree agrees; only room may be missing (F3).
     pub(super) ready: bool,
     pub(super) order: Option<(BeatOrder, Mono)>,
@@ -177,7 +177,7 @@ impl Local {
             ask_heard: now,
             query: Query::default(),
             answered: Mono::default(),
-            probed: now,
+            probed: None,
             ready: false,
             order: None,
             alias_used: false,

@@ -23,7 +23,13 @@ impl Engine {
         if self.breaks(Mutation::TakesAtOnce) {
             return Ok(());
         }
-        if now < self.informed_at {
+        // Whoever is asked from now on answers from now; who is not up can't be asked, and may have
+        // spoken meanwhile.
+        if now < self.informed_at
+            && !self
+                .others()
+                .all(|at| self.peers[at].is_up(self.bounds, now))
+        {
             return Err((Why::HeldUp, Some(self.informed_at)));
         }
         if self.services[i].given_to(self.me) {

@@ -8,6 +8,8 @@ pub(super) enum Why {
     /// The agent has just started.
     JustStarted,
     /// A5.
+    GoesOn,
+    /// A5.
     Listening,
     /// PROTOCOL 23.
     Silent,
@@ -65,7 +67,7 @@ impl Why {
     /// The rule behind it.
     pub(super) const fn rule(self) -> RuleId {
         RuleId::of(match self {
-            Self::JustStarted | Self::Listening | Self::Silent => "A5",
+            Self::JustStarted | Self::GoesOn | Self::Listening | Self::Silent => "A5",
             Self::AtHome | Self::HomeDown(_) | Self::HomeUp | Self::NoPart => "F2",
             Self::HomeLeaves(_) | Self::Leaving => "F11",
             Self::HeldUp | Self::HeldBy(_) | Self::LastHolder | Self::NoGate => "S5",
@@ -92,6 +94,7 @@ impl Why {
     ) -> String {
         match self {
             Self::JustStarted => "the agent has just started".to_owned(),
+            Self::GoesOn => "it ran here when the agent started".to_owned(),
             Self::Listening => "this node has started and listens for who holds what".to_owned(),
             Self::Silent => "this machine has restarted and waits until no former hold of its own can count".to_owned(),
             Self::HeldUp => "this agent was held up and listens for what it missed".to_owned(),
