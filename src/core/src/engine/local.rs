@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use crate::model::{ClusterDocument, MAX_MEMBERS, NodeId, NodeName, Role, Service, ServiceId};
 use crate::time::Mono;
 
-use super::beat::BeatOrder;
+use super::beat::{BeatOrder, Verdict};
 use super::hold::Hold;
 use super::lifecycle::Phase;
 use super::voter::Ballot;
@@ -34,8 +34,8 @@ pub(super) struct Local {
     /// Last ask of another node, for the wait of rule 13.
     pub(super) ask_heard: Mono,
     pub(super) query: Query,
-    /// When a question about it was last answered at once.
-    pub(super) answered: Mono,
+    /// What was last answered to a question about it, and in which beat that was asked.
+    pub(super) answered: (Option<core::mem::Discriminant<Verdict>>, u64),
     /// When its alias was last probed (A2).
     pub(super) probed: Option<Mono>,
     /// All that must agree agrees; only room may be missing (F3).
@@ -112,6 +112,8 @@ pub(super) struct Query {
     pub(super) at: Mono,
     /// Who said that it would, by place in the document.
     pub(super) would: u16,
+    /// All did; it is asked again only when that is old.
+    pub(super) agreed: bool,
     /// When to ask again.
     pub(super) retry: Mono,
 }
@@ -176,7 +178,7 @@ impl Local {
             given_at: now,
             ask_heard: now,
             query: Query::default(),
-            answered: Mono::default(),
+            answered: (None, 0),
             probed: None,
             ready: false,
             order: None,

@@ -109,11 +109,13 @@ impl Engine {
                 first: self.sequence + 1,
                 at: now,
                 would: 0,
+                agreed: false,
                 retry: now.after(again),
             };
             self.send_now = true;
         }
-        if query.would & ask == ask {
+        query.agreed = query.would & ask == ask;
+        if query.agreed {
             return Ok(());
         }
         if now >= query.retry {
@@ -188,10 +190,11 @@ impl Engine {
                     if why == Refused::Heard && local.phase == Phase::Waiting {
                         local.why = Why::OthersHear;
                     }
-                    // A release that this voter has missed is said again with the next beat.
+                    // Each beat asks again; only what comes due before the next is asked by itself.
                     let wait = Duration::from_millis(u64::from(ms));
-                    let wait = if ms > 0 { wait } else { self.beat_every };
-                    local.query.retry = now.after(wait.min(self.beat_every));
+                    let soon = ms > 0 && wait < self.beat_every;
+                    let wait = if soon { wait } else { self.beat_every * 2 };
+                    local.query.retry = now.after(wait);
                     if why == Refused::Newer {
                         local.saw(answer.term);
                     }

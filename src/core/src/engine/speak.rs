@@ -85,7 +85,7 @@ impl Engine {
                     since_ms: u32::try_from(since).unwrap_or(u32::MAX),
                 });
             }
-            if local.phase == Phase::Waiting && local.query.first != 0 {
+            if local.phase == Phase::Waiting && local.query.first != 0 && !local.query.agreed {
                 beat.would.push(local.id);
             }
             let hold = &local.hold;
@@ -165,10 +165,11 @@ impl Engine {
                 ballot.would(beat.from, &terms, now)
             };
             self.answer(beat, *service, ballot.term, verdict);
-            // The asker waits for a grant; a refusal that was said a moment ago goes with the next beat.
+            // A new question and a new answer are urgent; the rest goes with the next beat.
             let local = &mut self.services[i];
-            if verdict == Verdict::Would || now.since(local.answered) >= self.beat_every / 2 {
-                local.answered = now;
+            let said = (Some(core::mem::discriminant(&verdict)), beat.sequence);
+            let was = core::mem::replace(&mut local.answered, said);
+            if was.0 != said.0 || !(was.1..=was.1 + 1).contains(&said.1) {
                 self.send_now = true;
             }
         }

@@ -129,7 +129,7 @@ impl Bench {
                 self.nodes[n].paused = false;
                 self.say(n, "(its agent goes on)");
                 let waiting = core::mem::take(&mut self.nodes[n].waiting);
-                self.feed(n, |e, now| e.handle_timer(now));
+                self.feed(n, Engine::handle_timer);
                 for event in waiting {
                     self.happen(event);
                 }
@@ -149,7 +149,7 @@ impl Bench {
         }
         match event {
             Event::Timer(_, number) if number == self.nodes[n].timer => {
-                self.feed(n, |e, now| e.handle_timer(now));
+                self.feed(n, Engine::handle_timer);
             }
             Event::Beat(_, beat) => self.feed(n, |e, now| e.handle_beat(&beat, 0, now)),
             Event::Units(_, service, state) => {
