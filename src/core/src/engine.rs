@@ -27,6 +27,7 @@ mod local;
 mod look;
 mod membership;
 mod merge;
+mod mutation;
 mod permission;
 mod placement;
 mod speak;
@@ -58,6 +59,8 @@ pub use effect::{
 };
 pub use lifecycle::diagram;
 pub use merge::merge;
+#[doc(hidden)]
+pub use mutation::Mutation;
 pub use view::{
     AddressView, AlarmView, ClusterView, LockView, NodeState, NodeView, ServiceState, ServiceView,
     Severity,
@@ -95,6 +98,8 @@ pub struct Engine {
     next_beat: Mono,
     /// What `poll_timer` last promised, to notice being held up.
     promised: Option<Mono>,
+    /// Held up before: until then what queued up meanwhile may not have been handed in yet.
+    informed_at: Mono,
     /// The last time that was told: between two promises nothing takes long.
     seen: Mono,
     sequence: u64,
@@ -111,6 +116,8 @@ pub struct Engine {
     effects: VecDeque<Effect>,
     alarms: Alarms,
     rows: u64,
+    #[cfg(feature = "mutations")]
+    mutation: Option<mutation::Mutation>,
 }
 
 /// What is known of this machine.
@@ -163,6 +170,7 @@ impl Engine {
             handed_over: false,
             next_beat: now,
             promised: None,
+            informed_at: now,
             seen: now,
             sequence: 0,
             send_now: false,
@@ -181,6 +189,8 @@ impl Engine {
             effects: VecDeque::with_capacity(64),
             alarms: Alarms::default(),
             rows: 0,
+            #[cfg(feature = "mutations")]
+            mutation: None,
             start,
             document,
         };
@@ -282,7 +292,7 @@ impl Engine {
         for report in &beat.services {
             self.learn(report.service, |l| l.saw(report.term));
         }
-        self.hear_releases(beat);
+        self.hear_releases(beat, now);
         self.hear_asks(at, beat, now);
         self.hear_answers(at, beat, now);
         for order in &beat.orders {
@@ -315,6 +325,9 @@ impl Engine {
         self.enter(now);
         let OrderKind::MoveTo(target) = order.kind;
         let (at, to) = self.check_order(order.service, target, now)?;
+        if self.is_only_on(at, to, now) {
+            return Ok(()); // it is there: an order that lingers could only do harm
+        }
         let order = BeatOrder {
             service: order.service,
             at_term: self.services[at].highest,
@@ -347,21 +360,24 @@ impl Engine {
                 Some(Event::Started)
             }
             UnitsState::Failed => {
-                self.services[i].units_run = Some(false);
-                Some(if matches!(phase, Phase::Stopping | Phase::Stuck) {
-                    Event::Stopped
-                } else {
-                    Event::Broken
-                })
+                // One of several units may have ended while others run.
+                self.services[i].units_run = Some(phase.holds());
+                self.services[i].stop_seen = true;
+                match phase {
+                    Phase::Stopping => None, // see `settle`
+                    Phase::Stuck => Some(Event::Stopped),
+                    _ => Some(Event::Broken),
+                }
             }
             UnitsState::Inactive { stopped, took } => {
                 self.services[i].units_run = Some(false);
+                self.services[i].stop_seen = true;
                 if phase == Phase::Stopping {
                     self.record_stopped(i, stopped, took, now);
                 }
                 match phase {
                     Phase::Running => Some(Event::Broken),
-                    Phase::Starting => None,
+                    Phase::Starting | Phase::Stopping => None,
                     _ => Some(Event::Stopped),
                 }
             }
@@ -493,12 +509,15 @@ impl Engine {
         self.seen = self.seen.max(now);
         let late = now.since(due);
         if late > self.beat_every.max(Duration::from_millis(50)) {
+            self.started = self.started.after(late);
+            self.informed_at = now.after(self.bounds.suspect);
             for peer in &mut self.peers {
                 peer.forgive(late);
             }
             for local in &mut self.services {
                 local.ask_heard = local.ask_heard.after(late);
                 local.ballot.heard = local.ballot.heard.after(late);
+                local.query = local::Query::default(); // what was agreed to before is old
             }
         }
     }
@@ -507,7 +526,8 @@ impl Engine {
     fn enter(&mut self, now: Mono) {
         self.notice(now);
         for i in 0..self.services.len() {
-            if self.services[i].hold.has_lapsed(self.hold_for, now)
+            if !self.breaks(Mutation::IgnoresLapse)
+                && self.services[i].hold.has_lapsed(self.hold_for, now)
                 && self.services[i].phase.holds()
             {
                 self.step(i, Event::Lapse, now);

@@ -73,7 +73,7 @@ impl World {
                     self.note(n, || "has handed over".to_owned());
                     return End::HandedOver;
                 }
-                Hand::Effect(effect) => self.carry_out(n, agent, effect),
+                Hand::Effect(effect) => self.carry_out(n, agent, &effect),
             }
         }
     }
@@ -91,9 +91,9 @@ impl World {
         self.post(after, Event::Timer(n, agent.timer));
     }
 
-    fn carry_out(&mut self, n: usize, agent: &Agent, effect: Effect) {
+    fn carry_out(&mut self, n: usize, agent: &Agent, effect: &Effect) {
         if self.options.trace {
-            match &effect {
+            match effect {
                 Effect::Record(record) => {
                     let text = format!("{} {}", record.rule, record.sentence);
                     self.trace_line(n, &text);
@@ -102,11 +102,11 @@ impl World {
                 other => self.trace_line(n, &format!("  {other:?}")),
             }
         }
-        match effect {
+        match *effect {
             Effect::Persist => self.nodes[n].run = Some(agent.engine.run_state()),
             Effect::Gate(op) => self.gate(n, agent, op),
             Effect::AddAddresses(service) => {
-                self.on(service, |w, s| w.nodes[n].addresses[s] = true)
+                self.on(service, |w, s| w.nodes[n].addresses[s] = true);
             }
             Effect::RemoveAddresses(service) => {
                 self.on(service, |w, s| w.nodes[n].addresses[s] = false);
@@ -150,7 +150,7 @@ impl World {
                 self.on(service, |w, s| w.nodes[n].gates[s].arm(slot, w.now, until));
             }
             GateOp::Live { service, slot } => self.on(service, |w, s| {
-                let anew = w.nodes[n].gates[s].live(slot, w.now);
+                let anew = w.nodes[n].gates[s].live(slot, w.now, ns(w.first.beat()));
                 if w.nodes[n].is_open(s, w.now) {
                     w.check_open(n, s, anew, agent);
                 }

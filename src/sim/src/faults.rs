@@ -483,7 +483,7 @@ impl World {
             self.post(0, Event::Resume(n, life));
             match self.nodes[n].power {
                 Power::On if self.nodes[n].leaving => {
-                    self.post(0, Event::PowerOff(n, machine_life))
+                    self.post(0, Event::PowerOff(n, machine_life));
                 }
                 Power::On => self.post(MS, Event::Begin(n, life)),
                 _ => {}

@@ -10,6 +10,7 @@ mod net;
 mod node;
 mod rng;
 mod settle;
+mod units;
 mod world;
 
 pub use machine::Ns;

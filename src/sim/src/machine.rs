@@ -88,12 +88,12 @@ impl Gate {
     }
 
     /// PROTOCOL 16. An expired slot is no longer in the armed set; to be live helps it nothing. True: it
-    /// is open again, by a slot that was armed after it had closed.
-    pub(crate) fn live(&mut self, slot: u8, now: Ns) -> bool {
+    /// is open again, by a slot that was armed more than `grace` after it had closed.
+    pub(crate) fn live(&mut self, slot: u8, now: Ns, grace: Ns) -> bool {
         let slot = &mut self.slots[slot as usize];
         slot.live = true;
         let until = slot.until.unwrap_or_default();
-        let anew = until > now && slot.armed > self.open_until;
+        let anew = until > now && slot.armed > self.open_until + grace;
         self.open_until = self.open_until.max(until);
         anew
     }

@@ -64,6 +64,8 @@ pub(crate) struct Agent {
     pub(crate) started: Ns,
     /// It was started without memory of the machine's boot.
     pub(crate) blank: bool,
+    /// Its nonce: beats that echo it were made after its start.
+    pub(crate) nonce: u64,
     /// Beats that it composed.
     pub(crate) beats: u64,
     /// How often in a row the timer did not lie ahead.
@@ -85,6 +87,7 @@ impl Agent {
             timer: 0,
             started,
             blank,
+            nonce: 0,
             beats: 0,
             spins: 0,
             orders: false,

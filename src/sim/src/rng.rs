@@ -1,4 +1,4 @@
-//! Numbers by seed: SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+//! Numbers by seed: `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 
 /// A generator; equal seeds give equal numbers on every machine.
 #[derive(Clone, Debug)]

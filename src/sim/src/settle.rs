@@ -159,20 +159,17 @@ impl World {
             if !place.open.is_empty() || !place.busy.is_empty() {
                 bad = Some(("F16", tell("it is stopped")));
             }
-        } else if let Some(lock) = lock {
-            if place.open.iter().any(|n| *n != lock) {
-                bad = Some(("L1", tell("it is locked elsewhere")));
-            }
+        } else if let Some(lock) = lock
+            && place.open.iter().any(|n| *n != lock)
+        {
+            bad = Some(("L1", tell("it is locked elsewhere")));
         }
         let runs = place.open.first().copied();
-        if runs.is_none() && !place.busy.is_empty() && !service.stopped {
+        let foreign = !healed && self.script.foreign_is_active(s);
+        if runs.is_none() && !place.busy.is_empty() && !service.stopped && !foreign {
             bad = bad.or(Some(("A4", tell("something of it runs without a hold"))));
         }
-        let excused = place.hurt
-            || (!healed && self.script.foreign_is_active(s))
-            || soon_over
-            || service.stopped
-            || bad.is_some();
+        let excused = place.hurt || foreign || soon_over || service.stopped || bad.is_some();
         if !excused {
             let may = match lock {
                 Some(l) => is_alive(l) && (l == home || self.has_room(s, standby, &document)),
@@ -229,8 +226,8 @@ impl World {
     pub(crate) fn check_beats(&mut self) {
         let was = core::mem::take(&mut self.script.counted);
         self.count_beats();
-        for n in 0..self.nodes.len() {
-            let said = self.script.counted[n] - was[n];
+        for (n, before) in was.iter().enumerate() {
+            let said = self.script.counted[n] - before;
             if !(18..=22).contains(&said) {
                 let what = format!(
                     "{} said {said} beats in 20 intervals of {} ms",

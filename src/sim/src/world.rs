@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use backstay_core::engine::{Beat, Engine, HostEvent, Start, UnitsState};
+use backstay_core::engine::{Beat, Engine, HearsPeer, HostEvent, Start};
 use backstay_core::model::{ClusterDocument, NodeId, ServiceId};
 use backstay_core::time::Mono;
 
@@ -101,7 +101,7 @@ impl World {
                 let clock = Clock {
                     base: rng.below(1_000_000) * SEC / 10,
                     origin: 0,
-                    ppm: rng.between(0, 2_000) as i64 - 1_000,
+                    ppm: rng.between(0, 2_000).cast_signed() - 1_000,
                 };
                 Node::new(clock, Rc::clone(&document))
             })
@@ -240,10 +240,11 @@ impl World {
         let slots: Vec<_> = (0..node.gates.len())
             .filter_map(|s| Some((self.first.services[s].id, node.gates[s].newest(self.now)?)))
             .collect();
+        let nonce = self.rng.draw();
         let start = Start {
             boot: node.boot,
             incarnation: 1,
-            nonce: self.rng.draw(),
+            nonce,
             run: node.run.clone(),
             fresh,
             open: slots.iter().map(|(id, _)| *id).collect(),
@@ -256,6 +257,7 @@ impl World {
             prepare(&mut engine);
         }
         let mut agent = Agent::new(engine, self.now, blank);
+        agent.nonce = nonce;
         if self.script.stage == crate::faults::Stage::Faults && self.rng.chance(50) {
             let lasts = self.rng.between(1, 3) * ns(self.first.hold()) / 2;
             agent.trap = Some((self.rng.below(8), crate::node::Trap::Pause(lasts)));
@@ -284,7 +286,8 @@ impl World {
         let Some(agent) = &mut self.nodes[n].agent else {
             return;
         };
-        if agent.inbox.len() < 2_000 {
+        // A socket's buffer is bounded; nothing else is lost on the way.
+        if agent.inbox.len() < 2_000 || !matches!(input, Input::Beat(..)) {
             agent.inbox.push_back(input);
         }
         self.drive(n);
@@ -297,7 +300,11 @@ impl World {
         match input {
             Input::Beat(beat, link) => {
                 self.checks.clocks[n] = now;
-                self.checks.heard(n, &beat, link);
+                let me = self.first.members[n].id;
+                let echoes = |h: &HearsPeer| h.node == me && h.echo == agent.nonce;
+                if beat.hears.iter().any(echoes) {
+                    self.checks.heard(n, &beat, link);
+                }
                 agent.engine.handle_beat(&beat, link, now);
             }
             Input::Timer => agent.engine.handle_timer(now),
@@ -453,112 +460,6 @@ impl World {
         agent.timer += 1;
         let number = agent.timer;
         self.post(0, Event::Timer(n, number));
-    }
-
-    // ---- units ----
-
-    pub(crate) fn start_units(&mut self, n: usize, s: usize) {
-        let takes = self.rng.between(1, self.temper.start / MS) * MS;
-        match self.nodes[n].units[s] {
-            Units::Off | Units::Failed => self.set_units(n, s, Units::Starting, takes),
-            Units::Starting => {}
-            Units::On => self.tell_units(
-                n,
-                s,
-                UnitsState::Active {
-                    took: core::time::Duration::ZERO,
-                },
-            ),
-            Units::Stopping { .. } => self.nodes[n].units[s] = Units::Stopping { again: true },
-            Units::Stuck => self.tell_units(n, s, UnitsState::Failed),
-        }
-    }
-
-    pub(crate) fn stop_units(&mut self, n: usize, s: usize) {
-        let takes = self.rng.between(1, self.temper.stop / MS) * MS;
-        match self.nodes[n].units[s] {
-            Units::On | Units::Starting => {
-                self.set_units(n, s, Units::Stopping { again: false }, takes);
-            }
-            Units::Off | Units::Failed => {
-                self.nodes[n].units[s] = Units::Off;
-                let found = Units::Off.found();
-                self.tell_units(n, s, found);
-            }
-            Units::Stopping { .. } => self.nodes[n].units[s] = Units::Stopping { again: false },
-            Units::Stuck => {
-                self.nodes[n].told_stuck[s] = true;
-                self.tell_units(n, s, UnitsState::Stuck);
-            }
-        }
-    }
-
-    /// Units begin to change; done after so long.
-    fn set_units(&mut self, n: usize, s: usize, to: Units, takes: Ns) {
-        let node = &mut self.nodes[n];
-        node.units[s] = to;
-        node.units_since[s] = self.now;
-        node.units_stamp[s] += 1;
-        let stamp = node.units_stamp[s];
-        self.post(takes, Event::Units(n, s, stamp));
-    }
-
-    fn units_done(&mut self, n: usize, s: usize, stamp: u64) {
-        if self.nodes[n].units_stamp[s] != stamp {
-            return;
-        }
-        let took = core::time::Duration::from_nanos(self.now - self.nodes[n].units_since[s]);
-        let (to, state) = match self.nodes[n].units[s] {
-            Units::Starting if self.rng.chance(self.temper.fails) => {
-                (Units::Failed, UnitsState::Failed)
-            }
-            Units::Starting => (Units::On, UnitsState::Active { took }),
-            Units::Stopping { .. } if self.rng.chance(self.temper.sticks) => {
-                self.nodes[n].told_stuck[s] = true;
-                (Units::Stuck, UnitsState::Stuck)
-            }
-            Units::Stopping { again } => {
-                let stopped = if self.rng.chance(100) {
-                    backstay_core::engine::Stopped::Killed
-                } else {
-                    backstay_core::engine::Stopped::Gently
-                };
-                if again {
-                    self.nodes[n].units[s] = Units::Off;
-                    self.start_units(n, s);
-                    return;
-                }
-                (Units::Off, UnitsState::Inactive { stopped, took })
-            }
-            _ => return,
-        };
-        self.nodes[n].units[s] = to;
-        self.note(n, || format!("units of web{} are {to:?}", s + 1));
-        self.tell_units(n, s, state);
-    }
-
-    /// What was stuck or failed is mended by itself or by hand.
-    pub(crate) fn mend_units(&mut self, n: usize, s: usize) {
-        match self.nodes[n].units[s] {
-            Units::Stuck => {
-                self.nodes[n].units[s] = Units::Off;
-                self.nodes[n].told_stuck[s] = false;
-                let found = Units::Off.found();
-                self.tell_units(n, s, found);
-            }
-            Units::Failed => {
-                self.nodes[n].units[s] = Units::On;
-                let found = Units::On.found();
-                self.tell_units(n, s, found);
-            }
-            _ => {}
-        }
-    }
-
-    pub(crate) fn tell_units(&mut self, n: usize, s: usize, state: UnitsState) {
-        let id = self.first.services[s].id;
-        let life = self.nodes[n].life;
-        self.post(MS / 10, Event::Input(n, life, Input::Units(id, state)));
     }
 
     // ---- documents ----

@@ -6,7 +6,8 @@ use crate::time::Mono;
 use super::lifecycle::{Event, Phase};
 use super::local::{self, Local, Standing};
 use super::membership::Peer;
-use super::{Engine, RunState};
+use super::why::Why;
+use super::{Effect, Engine, GateOp, RunState};
 
 impl Engine {
     /// Brings peers and services into the document's order, keeping what is known of them.
@@ -91,20 +92,28 @@ impl Engine {
                 continue;
             };
             let open = self.start.open.contains(&held.service);
+            // The document may have changed between two starts of the agent.
+            let barred = self.services[i].plan.stopped
+                || !self.services[i].plan.may_run_on(self.my)
+                || (self.lock_of(i, now)).is_some_and(|at| usize::from(at) != self.my);
             let local = &mut self.services[i];
             local.saw(held.asked);
             local.hold.term = held.asked;
             local.hold.released = held.released;
             if held.holding == Some(held.asked) {
-                if open {
+                if open && !barred {
                     let newest = self.start.slots.iter().find(|(s, _)| *s == held.service);
                     if let Some((_, slot)) = newest {
                         local.hold.leave(*slot);
                     }
                     local.hold.holding = true;
+                    local.why = Why::GoesOn;
                     self.step(i, Event::Inherit, now);
                 } else {
                     local.hold.released = local.hold.released.max(held.asked);
+                    let service = held.service;
+                    self.effects
+                        .push_back(Effect::Gate(GateOp::Close { service }));
                 }
             }
         }

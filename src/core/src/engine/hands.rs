@@ -10,9 +10,13 @@ use crate::time::Mono;
 use super::effect::{Effect, GateOp};
 use super::lifecycle::{self, Action, Event, Phase};
 use super::local::Local;
+use super::mutation::Mutation;
 use super::placement::{Room, Want};
 use super::why::Why;
 use super::{Engine, NodeState, RHO};
+
+/// A2: how often an alias that is waited for is probed again.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Brings every service as far as it can go now.
@@ -23,10 +27,13 @@ impl Engine {
         self.watch_silence(now);
         // Giving one service up makes room for another: at most one more round for each.
         for _ in 0..=self.services.len() {
-            let room = self.room(now);
+            let mut room = self.room(now);
             let mut moved = false;
             for i in 0..self.services.len() {
-                moved |= self.settle_one(i, room, now);
+                if self.settle_one(i, room, now) {
+                    moved = true;
+                    room = self.room(now); // F3: what has just been taken has its room
+                }
             }
             if !moved {
                 break;
@@ -79,7 +86,12 @@ impl Engine {
                 self.services[i].heir = heir;
                 self.step(i, Event::GiveUp, now)
             }
-            (Phase::Stopping | Phase::Stuck, _) => false,
+            (Phase::Stopping, _) => {
+                let local = &self.services[i];
+                let seen = local.stop_seen || self.breaks(Mutation::IgnoresStops);
+                seen && !local.close_again && self.step(i, Event::Stopped, now)
+            }
+            (Phase::Stuck, _) => false,
         }
     }
 
@@ -88,23 +100,34 @@ impl Engine {
             return self.step(i, Event::AliasTaken, now); // A2
         }
         let permission = self.permission(i, now);
+        let me = self.me;
         let local = &mut self.services[i];
         let home = local.plan.is_home(self.my);
         match permission {
             Ok(()) => {
                 let was = core::mem::replace(&mut local.ready, true);
-                if !home && (room.keeps & (1 << i) == 0 || !room.free) {
-                    if room.keeps & (1 << i) == 0 && was {
-                        local.why = Why::NoRoom(room.first); // F3
-                    }
-                    return !was; // it now competes for the room
+                if !home && !was {
+                    return true; // it now competes for the room
+                }
+                if !home && !room.keeps(i) {
+                    local.why = Why::NoRoom(room.first); // F3
+                    let left_running = local.units_run == Some(true);
+                    return left_running && self.step(i, Event::Unwant, now);
+                }
+                if !home && !room.is_free_for(i) {
+                    return false; // what makes room for it still stops
                 }
                 local.why = why;
                 self.step(i, Event::Permit, now)
             }
             Err((because, _)) => {
-                // Ordered here while another still has it: it competes for room already (F5).
-                let ordered = matches!(why, Why::Ordered(_)) && matches!(because, Why::HeldBy(_));
+                // Ordered here while another still has it, given to this node, or asked about once more: it
+                // competes for the room already (F5), or something else would start for a moment.
+                let asked = matches!(because, Why::Asking | Why::OthersHear);
+                let ordered = (matches!(why, Why::Ordered(_))
+                    && (asked || matches!(because, Why::HeldBy(_))))
+                    || local.given_to(me)
+                    || (local.ready && matches!(because, Why::Asking));
                 let moved = ordered != local.ready;
                 local.ready = ordered;
                 local.why = because;
@@ -143,6 +166,9 @@ impl Engine {
         for action in row.actions {
             self.act(i, *action, now);
         }
+        if event == Event::Inherit {
+            self.services[i].announce.go_on(now);
+        }
         let rule = match event {
             Event::GiveUp | Event::Unwant => self.services[i].why.rule(),
             _ => RuleId::of(row.rule),
@@ -158,7 +184,7 @@ impl Engine {
         let service = self.services[i].id;
         match action {
             Action::TakeTerm => self.take_term(i, now),
-            Action::Release => self.release(i),
+            Action::Release => self.release(i, now),
             Action::Persist => self.effects.push_back(Effect::Persist),
             Action::Close => {
                 self.services[i].hold.clear();
@@ -173,14 +199,22 @@ impl Engine {
                 self.announce_due(i, now);
             }
             Action::Probe => {
-                let former = self.services[i].ballot.holder;
-                self.effects.push_back(Effect::Probe { service, former });
+                let recent = self.document.wait().min(PROBE_EVERY);
+                let probed = self.services[i].probed;
+                if probed.is_none_or(|at| now >= at.after(recent)) {
+                    self.services[i].probed = Some(now);
+                    let former = self.services[i].ballot.holder;
+                    self.effects.push_back(Effect::Probe { service, former });
+                }
             }
             Action::Start => {
                 self.services[i].taken = now;
                 self.effects.push_back(Effect::StartUnits(service));
             }
-            Action::Stop => self.effects.push_back(Effect::StopUnits(service)),
+            Action::Stop => {
+                self.services[i].stop_seen = false;
+                self.effects.push_back(Effect::StopUnits(service));
+            }
             Action::Hooks => {
                 let returned = self.services[i].plan.is_home(self.my);
                 self.effects
@@ -206,7 +240,7 @@ impl Engine {
         local.ballot.heard = now;
     }
 
-    fn release(&mut self, i: usize) {
+    fn release(&mut self, i: usize, now: Mono) {
         let me = self.me;
         let local = &mut self.services[i];
         let heir = local.heir.take();
@@ -214,6 +248,7 @@ impl Engine {
             local.ballot.release(me, local.hold.term, heir);
             if local.highest <= local.hold.term {
                 local.given = Some((local.hold.term, heir));
+                local.given_at = now;
             }
             local.hold.release(heir);
         }
@@ -266,27 +301,30 @@ impl Engine {
     /// armed in time close by themselves before W has passed for whoever heard the beat before this one
     /// (PROTOCOL 36). A pause after this check finds its slot expired.
     pub(super) fn withdraw(&mut self, now: Mono) {
+        if self.breaks(Mutation::IgnoresLapse) {
+            return;
+        }
         let spare = self.document.wait().mul_f64(1.0 - 2.0 * RHO);
         let spare = spare.saturating_sub(self.hold_for + self.beat_every);
-        let late_by = spare.max(self.beat_every / 4);
+        let late_by = spare.clamp(self.beat_every / 4, self.beat_every);
         for i in 0..self.services.len() {
             let local = &mut self.services[i];
             let service = local.id;
             if !local.hold.holding || !local.phase.holds() {
                 continue;
             }
-            let late = local.hold.withdraw(late_by, now);
-            let lapsed = local.hold.has_lapsed(self.hold_for, now);
-            if late {
-                self.effects.retain(|effect| match effect {
-                    Effect::Gate(GateOp::Live { service: s, .. }) => *s != service,
-                    Effect::AddAddresses(s)
-                    | Effect::Announce { service: s, .. }
-                    | Effect::StartUnits(s)
-                    | Effect::RunHooks { service: s, .. } => !lapsed || *s != service,
-                    _ => true,
-                });
+            let waits = |e: &Effect| matches!(e, Effect::Gate(GateOp::Live { service: s, .. }) if *s == service);
+            if !self.effects.iter().any(waits) || !local.hold.withdraw(late_by, now) {
+                continue;
             }
+            let lapsed = local.hold.has_lapsed(self.hold_for, now);
+            self.effects.retain(|effect| match effect {
+                Effect::AddAddresses(s)
+                | Effect::Announce { service: s, .. }
+                | Effect::StartUnits(s)
+                | Effect::RunHooks { service: s, .. } => !lapsed || *s != service,
+                other => !waits(other),
+            });
         }
     }
 
@@ -306,8 +344,8 @@ impl Engine {
     /// What time alone brings: peers fall silent, listening ends, announcements come due.
     fn watch_silence(&mut self, now: Mono) {
         let bounds = self.bounds;
-        let revision = self.document.revision;
         let mut home_suspect = false;
+        let mut suspects = 0_u16;
         for at in 0..self.peers.len() {
             if at == self.my {
                 continue;
@@ -316,9 +354,10 @@ impl Engine {
             let state = peer.state(bounds, now);
             if matches!(state, NodeState::Suspect | NodeState::Down) && peer.suspected.is_none() {
                 peer.suspected = Some(now);
+                suspects |= 1 << at; // A2: the probe's answer must be there when W has passed
             }
             home_suspect |= state == NodeState::Suspect;
-            if peer.is_able(bounds, revision, now) {
+            if peer.is_fit(bounds, now) {
                 peer.well_since.get_or_insert(now);
             } else {
                 peer.well_since = None;
@@ -334,6 +373,17 @@ impl Engine {
         }
         for i in 0..self.services.len() {
             self.end_of_conflict(i, now);
+            let local = &self.services[i];
+            let due = local.probed.is_none_or(|at| now >= at.after(PROBE_EVERY));
+            let suspect = local.phase == Phase::Idle
+                && local.plan.may_run_on(self.my)
+                && local
+                    .plan
+                    .home
+                    .is_some_and(|home| suspects & (1 << home) != 0);
+            if suspect || (local.is_probed() && due) {
+                self.act(i, Action::Probe, now); // A2
+            }
             self.announce_due(i, now);
         }
     }
@@ -359,7 +409,7 @@ impl Engine {
                 continue;
             }
             let report = self.peers[at].report(self.services[i].id);
-            if super::membership::is_hold(report.phase) {
+            if now > self.services[i].taken && super::membership::is_hold(report.phase) {
                 let local = &mut self.services[i];
                 let first = local.rival.replace(now).is_none();
                 local.tie |= report.term == local.hold.term;
@@ -414,6 +464,8 @@ impl Engine {
             }
         }
         by(self.silent_until);
+        by(self.informed_at);
+        by(self.started.after(self.bounds.down));
         by(self.started.after(self.document.boot_wait()));
         by(self.started.after(self.document.cold_start()));
         let wait = self.document.wait();
@@ -423,6 +475,9 @@ impl Engine {
             }
             if local.hold.holding && local.phase.holds() {
                 by(local.hold.open_until(self.hold_for).unwrap_or(now));
+            }
+            if local.is_probed() {
+                by(local.probed.unwrap_or(now).after(PROBE_EVERY));
             }
             if local.phase == Phase::Waiting {
                 by(local.ask_heard.after(wait));

@@ -21,8 +21,6 @@ pub(super) struct Hold {
     /// When each slot was armed; none: clear.
     slots: [Option<Mono>; GateOp::SLOTS as usize],
     next: u8,
-    /// The newest slot has been in no beat yet.
-    fresh: bool,
 }
 
 impl Hold {
@@ -32,7 +30,6 @@ impl Hold {
         let slot = self.next;
         self.next = (slot + 1) % GateOp::SLOTS;
         self.slots[usize::from(slot)] = Some(now);
-        self.fresh = true;
         slot
     }
 
@@ -41,17 +38,11 @@ impl Hold {
         self.next = (slot + 1) % GateOp::SLOTS;
     }
 
-    /// Gives up the newest slot if it was decided on more than `late_by` ago and has been waiting to be
-    /// made live since. True: it was.
+    /// Gives up the newest slot if it was decided on more than `late_by` ago. True: it was.
     pub(super) fn withdraw(&mut self, late_by: Duration, now: Mono) -> bool {
         let newest = (self.next + GateOp::SLOTS - 1) % GateOp::SLOTS;
         let slot = &mut self.slots[usize::from(newest)];
-        let late = self.fresh && slot.is_some_and(|armed| now.since(armed) > late_by);
-        if late {
-            *slot = None;
-        }
-        self.fresh = false;
-        late
+        slot.take_if(|armed| now.since(*armed) > late_by).is_some()
     }
 
     /// That slot could not be armed or made live.

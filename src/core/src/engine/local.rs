@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use crate::model::{ClusterDocument, MAX_MEMBERS, NodeId, NodeName, Role, Service, ServiceId};
 use crate::time::Mono;
 
-use super::beat::BeatOrder;
+use super::beat::{BeatOrder, Verdict};
 use super::hold::Hold;
 use super::lifecycle::Phase;
 use super::voter::Ballot;
@@ -21,15 +21,23 @@ pub(super) struct Local {
     pub(super) why: Why,
     /// What runs here: unknown until first told.
     pub(super) units_run: Option<bool>,
+    /// The stop that is under way has ended.
+    pub(super) stop_seen: bool,
     pub(super) hold: Hold,
     pub(super) ballot: Ballot,
     /// Highest term seen anywhere.
     pub(super) highest: u64,
     /// The newest release heard, if nothing newer was: its term and successor.
     pub(super) given: Option<(u64, Option<NodeId>)>,
+    /// When that was first heard.
+    pub(super) given_at: Mono,
     /// Last ask of another node, for the wait of rule 13.
     pub(super) ask_heard: Mono,
     pub(super) query: Query,
+    /// What was last answered to a question about it, and in which beat that was asked.
+    pub(super) answered: (Option<core::mem::Discriminant<Verdict>>, u64),
+    /// When its alias was last probed (A2).
+    pub(super) probed: Option<Mono>,
     /// All that must agree agrees; only room may be missing (F3).
     pub(super) ready: bool,
     pub(super) order: Option<(BeatOrder, Mono)>,
@@ -104,6 +112,8 @@ pub(super) struct Query {
     pub(super) at: Mono,
     /// Who said that it would, by place in the document.
     pub(super) would: u16,
+    /// All did; it is asked again only when that is old.
+    pub(super) agreed: bool,
     /// When to ask again.
     pub(super) retry: Mono,
 }
@@ -128,6 +138,15 @@ impl Announce {
         };
     }
 
+    /// It was announced before this agent's start: the next is due in a minute.
+    pub(super) fn go_on(&mut self, now: Mono) {
+        *self = Self {
+            next: Some(now.after(core::time::Duration::from_mins(1))),
+            sent: 5,
+            from: now,
+        };
+    }
+
     /// One was sent; the next is due at 0, 0.2, 1, 3, 10 s from the beginning, then every 60 s (A1).
     pub(super) fn sent(&mut self, now: Mono) {
         const AFTER_MS: [u64; 5] = [0, 200, 1_000, 3_000, 10_000];
@@ -148,6 +167,7 @@ impl Local {
             since: now,
             why: Why::JustStarted,
             units_run: None,
+            stop_seen: false,
             hold: Hold::default(),
             ballot: Ballot {
                 heard: now,
@@ -155,8 +175,11 @@ impl Local {
             },
             highest: 0,
             given: None,
+            given_at: now,
             ask_heard: now,
             query: Query::default(),
+            answered: (None, 0),
+            probed: None,
             ready: false,
             order: None,
             alias_used: false,
@@ -167,6 +190,11 @@ impl Local {
             heir: None,
             close_again: false,
         }
+    }
+
+    /// Its alias is probed from time to time (A2).
+    pub(super) const fn is_probed(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Conflict)
     }
 
     /// It claims the hold in its beats: open, or stopping with the hold not yet given up (F14).

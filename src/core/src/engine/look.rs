@@ -170,6 +170,9 @@ impl Engine {
         if view.state == ServiceState::Unknown && !seen.unknown {
             view.state = ServiceState::Failed;
         }
+        if view.state == ServiceState::Starting && !seen.starting && local.why == Why::CutOff {
+            view.state = ServiceState::Unknown; // this node can't know
+        }
         self.explain(i, &seen, &mut view, now);
         view
     }
@@ -206,7 +209,7 @@ impl Engine {
                 && home_silent
             {
                 view.state = ServiceState::Failed;
-                view.reason = self.say(Why::Locked(lock));
+                view.reason = format!("{}, which does not run it", self.say(Why::Locked(lock)));
                 return;
             }
             if home_silent && carried >= usize::from(self.document.members[at].capacity) {
@@ -222,7 +225,7 @@ impl Engine {
         }
         let speaks = local.plan.may_run_on(self.my)
             && (local.phase != Phase::Idle || view.running_on.is_empty());
-        if speaks {
+        if speaks && view.running_on != [view.home.clone()] {
             view.reason = self.say(local.why);
         } else if let [one] = view.running_on.as_slice()
             && *one != view.home

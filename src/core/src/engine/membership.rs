@@ -130,8 +130,13 @@ impl Peer {
         self.silence(now).is_none_or(|s| s >= bounds.down)
     }
 
-    /// Up and fit to be given a service.
+    /// Up, of one mind with this node, and fit to be given a service.
     pub(super) fn is_able(&self, bounds: Bounds, revision: u64, now: Mono) -> bool {
+        self.is_fit(bounds, now) && self.last.revision == revision
+    }
+
+    /// Up and in order (F9).
+    pub(super) fn is_fit(&self, bounds: Bounds, now: Mono) -> bool {
         let said = &self.last;
         self.is_up(bounds, now)
             && !said.leaving
@@ -139,7 +144,6 @@ impl Peer {
             && !said.listening
             && !said.host.gate_lost
             && !said.host.link_down
-            && said.revision == revision
     }
 
     /// What it last said of a service.

@@ -8,6 +8,7 @@ use super::Engine;
 use super::beat::{Refused, Verdict};
 use super::lifecycle::Phase;
 use super::local::Query;
+use super::mutation::Mutation;
 use super::why::Why;
 
 /// Whether a service may be taken now; if not, why, and when to look again.
@@ -19,8 +20,27 @@ impl Engine {
         if !self.host.gate_ok {
             return Err((Why::NoGate, None));
         }
+        if self.breaks(Mutation::TakesAtOnce) {
+            return Ok(());
+        }
+        // Whoever is asked from now on answers from now; who is not up can't be asked, and may have
+        // spoken meanwhile.
+        if now < self.informed_at
+            && !self
+                .others()
+                .all(|at| self.peers[at].is_up(self.bounds, now))
+        {
+            return Err((Why::HeldUp, Some(self.informed_at)));
+        }
         if self.services[i].given_to(self.me) {
-            return Ok(()); // its holder has proven the release and named this node
+            // Its holder has proven the release and named this node. That news may be old: a holder that
+            // went on meanwhile says so. One that leaves does not go on, and may be gone before it answers.
+            let asked = self.asked_of(now);
+            return if asked == 0 {
+                Ok(())
+            } else {
+                self.ask_around(i, asked, now)
+            };
         }
         if now < self.silent_until {
             return Err((Why::Silent, Some(self.silent_until)));
@@ -45,11 +65,9 @@ impl Engine {
             return Err((Why::LastHolder, Some(wait_ends)));
         }
         self.cold_start(i, now)?;
-        if self
-            .others()
-            .any(|at| self.peers[at].is_up(self.bounds, now))
-        {
-            self.ask_around(i, now)
+        let anybody = |at: usize| self.peers[at].is_up(self.bounds, now);
+        if self.others().any(anybody) {
+            self.ask_around(i, self.asked_of(now), now)
         } else {
             self.alone(i, now)
         }
@@ -70,24 +88,34 @@ impl Engine {
         }
     }
 
-    /// S1: every node that is up must agree that the holder is gone.
-    fn ask_around(&mut self, i: usize, now: Mono) -> Permission {
+    /// A bit for each node that must agree: those that are up and answer.
+    fn asked_of(&self, now: Mono) -> u16 {
+        let answers = |at: &usize| {
+            let peer = &self.peers[*at];
+            peer.is_up(self.bounds, now) && !peer.last.silent && !peer.last.leaving
+        };
+        self.others()
+            .filter(answers)
+            .fold(0, |bits, at| bits | (1 << at))
+    }
+
+    /// S1: every node of `ask` must agree that the holder is gone.
+    fn ask_around(&mut self, i: usize, ask: u16, now: Mono) -> Permission {
         let wait = self.document.wait();
         let again = (self.beat_every / 8).max(Duration::from_millis(5));
-        let ask: u16 = (self.others())
-            .filter(|&at| self.peers[at].is_up(self.bounds, now) && !self.peers[at].last.silent)
-            .fold(0, |bits, at| bits | (1 << at));
         let query = &mut self.services[i].query;
         if query.first == 0 || now.since(query.at) > wait {
             *query = Query {
                 first: self.sequence + 1,
                 at: now,
                 would: 0,
+                agreed: false,
                 retry: now.after(again),
             };
             self.send_now = true;
         }
-        if query.would & ask == ask {
+        query.agreed = query.would & ask == ask;
+        if query.agreed {
             return Ok(());
         }
         if now >= query.retry {
@@ -162,9 +190,11 @@ impl Engine {
                     if why == Refused::Heard && local.phase == Phase::Waiting {
                         local.why = Why::OthersHear;
                     }
-                    if ms > 0 {
-                        local.query.retry = now.after(Duration::from_millis(u64::from(ms)));
-                    }
+                    // Each beat asks again; only what comes due before the next is asked by itself.
+                    let wait = Duration::from_millis(u64::from(ms));
+                    let soon = ms > 0 && wait < self.beat_every;
+                    let wait = if soon { wait } else { self.beat_every * 2 };
+                    local.query.retry = now.after(wait);
                     if why == Refused::Newer {
                         local.saw(answer.term);
                     }

@@ -11,6 +11,7 @@ use super::Engine;
 use super::beat::phase;
 use super::lifecycle::Phase;
 use super::membership::is_claim;
+use super::mutation::Mutation;
 use super::view::NodeState;
 use super::why::Why;
 
@@ -30,8 +31,21 @@ pub(super) struct Room {
     pub(super) keeps: u32,
     /// The first of them, to be named to those that have none.
     pub(super) first: u8,
-    /// There is room for one more to start now.
-    pub(super) free: bool,
+    /// A bit for each service of which something runs or stops here.
+    busy: u32,
+    capacity: u32,
+}
+
+impl Room {
+    /// Service `i` has the room.
+    pub(super) const fn keeps(self, i: usize) -> bool {
+        self.keeps & (1 << i) != 0
+    }
+
+    /// Service `i` may start: what runs or stops beside it leaves room (F3).
+    pub(super) const fn is_free_for(self, i: usize) -> bool {
+        (self.busy & !(1 << i)).count_ones() < self.capacity
+    }
 }
 
 impl Engine {
@@ -49,7 +63,9 @@ impl Engine {
         if let Some(node) = self.lock_of(i, now)
             && usize::from(node) != self.my
         {
-            return Want::Not(Why::Locked(node), None); // L1
+            let to = usize::from(node);
+            let heir = (has && self.can_take(to, i, now)).then(|| self.peers[to].id);
+            return Want::Not(Why::Locked(node), heir); // L1
         }
         if self.leaving {
             return Want::Not(
@@ -72,6 +88,10 @@ impl Engine {
     fn keep(&self, i: usize, room: Room, now: Mono) -> Want {
         let local = &self.services[i];
         let home = local.plan.home.map(usize::from);
+        let locked_here = self.lock_of(i, now).is_some();
+        if locked_here && self.rival_of(i, now).is_some() {
+            return Want::Have(local.why); // L1: the other obeys the lock
+        }
         if let Some(rival) = self.rival_of(i, now) {
             let home_stops = self.document.split_stops == SplitStops::Home;
             let i_stop = if home == Some(self.my) {
@@ -87,7 +107,6 @@ impl Engine {
                 Want::Have(local.why)
             };
         }
-        let locked_here = self.lock_of(i, now).is_some();
         if let Some(target) = local.order_target(now)
             && target != self.me
             && !locked_here
@@ -101,7 +120,7 @@ impl Engine {
         }
         let home_able = home.is_some_and(|h| self.can_take(h, i, now));
         let heir = home.filter(|_| home_able).map(|h| self.peers[h].id);
-        if room.keeps & (1 << i) == 0 {
+        if !room.keeps(i) {
             return Want::Not(Why::Displaced(room.first), heir); // F5, F6
         }
         let settled = home.and_then(|h| self.peers[h].well_since);
@@ -128,6 +147,9 @@ impl Engine {
         {
             return Want::Not(Why::Ordered(to as u8), None);
         }
+        if let Some(heir) = self.heir_of(i, now) {
+            return Want::Not(Why::GivenTo(heir as u8), None); // or both would ask at once
+        }
         let Some(home) = local.plan.home else {
             return Want::Not(Why::NoPart, None);
         };
@@ -143,7 +165,15 @@ impl Engine {
         let peer = &self.peers[usize::from(home)];
         match peer.state(self.bounds, now) {
             NodeState::Leaving => Want::Not(Why::HomeLeaves(home), None),
+            NodeState::Up | NodeState::Suspect
+                if peer.report(local.id).phase == phase::STUCK && !local.plan.ordered_only =>
+            {
+                Want::Have(Why::HomeStuck(home)) // F14
+            }
             NodeState::Up | NodeState::Suspect => Want::Not(Why::HomeUp, None),
+            NodeState::Unknown if now < self.started.after(self.bounds.down) => {
+                Want::Not(Why::JustStarted, None) // it had no time yet to be heard
+            }
             NodeState::Down | NodeState::Unknown if local.plan.ordered_only => {
                 Want::Not(Why::OrderedOnly, None)
             }
@@ -158,17 +188,23 @@ impl Engine {
         let Some(member) = self.document.members.get(self.my) else {
             return Room::default();
         };
-        let capacity = usize::from(member.capacity);
+        let capacity = if self.breaks(Mutation::IgnoresRoom) {
+            MAX_SERVICES
+        } else {
+            usize::from(member.capacity)
+        };
         let mut rivals: ArrayVec<(Reverse<bool>, u16, Reverse<bool>, usize), MAX_SERVICES> =
             ArrayVec::new();
-        let mut busy = 0;
+        let mut busy = 0_u32;
         for (i, local) in self.services.iter().enumerate() {
             if local.plan.is_home(self.my) || !local.plan.may_run_on(self.my) {
                 continue;
             }
             let carried = local.phase.holds();
-            let stopping = local.phase == Phase::Stopping;
-            busy += usize::from(carried || stopping);
+            let runs = local.units_run == Some(true) && local.phase != Phase::Stuck;
+            if carried || runs || local.phase == Phase::Stopping {
+                busy |= 1 << i;
+            }
             if carried || (local.phase == Phase::Waiting && local.ready) {
                 let locked = carried && self.lock_of(i, now).map(usize::from) == Some(self.my);
                 rivals.push((Reverse(locked), local.plan.priority, Reverse(carried), i));
@@ -179,7 +215,8 @@ impl Engine {
         Room {
             keeps: kept.iter().fold(0, |bits, (.., i)| bits | (1 << i)),
             first: kept.first().map_or(0, |(.., i)| *i as u8),
-            free: busy < capacity,
+            busy,
+            capacity: capacity as u32,
         }
     }
 
@@ -199,12 +236,24 @@ impl Engine {
             .find(|&at| self.peers[at].claims(id, self.bounds, now))
     }
 
+    /// The other node to which service `i` was given a moment ago: it has W to take it.
+    fn heir_of(&self, i: usize, now: Mono) -> Option<usize> {
+        let local = &self.services[i];
+        let (term, heir) = local.given?;
+        let at = self.peers.iter().position(|p| Some(p.id) == heir)?;
+        let soon = term >= local.highest && now < local.given_at.after(self.bounds.down);
+        (at != self.my && soon && !self.peers[at].is_down(self.bounds, now)).then_some(at)
+    }
+
     pub(super) fn others(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.peers.len()).filter(|at| *at != self.my)
     }
 
     /// L1, L3: where service `i` is locked now.
     pub(super) fn lock_of(&self, i: usize, now: Mono) -> Option<u8> {
+        if self.breaks(Mutation::IgnoresLocks) {
+            return None;
+        }
         let plan = &self.services[i].plan;
         let over = match (plan.lock_ends, self.wall(now)) {
             (Some(ends), Some(wall)) => wall >= ends,
@@ -258,6 +307,17 @@ impl Engine {
                     && l.plan.priority > local.plan.priority
                     && self.lock_of(other, now).map(usize::from) != Some(to)
             })
+    }
+
+    /// Service `i` is on member `to` and nowhere else, as far as is known.
+    pub(super) fn is_only_on(&self, i: usize, to: usize, now: Mono) -> bool {
+        let local = &self.services[i];
+        if to == self.my {
+            return local.phase.holds() && self.claimant_of(i, now).is_none();
+        }
+        self.peers[to].holds(local.id, self.bounds, now)
+            && self.claimant_of(i, now) == Some(to)
+            && !local.asks()
     }
 
     /// Checks an order; answers the places of service and target.

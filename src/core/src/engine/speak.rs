@@ -85,7 +85,7 @@ impl Engine {
                     since_ms: u32::try_from(since).unwrap_or(u32::MAX),
                 });
             }
-            if local.phase == Phase::Waiting && local.query.first != 0 {
+            if local.phase == Phase::Waiting && local.query.first != 0 && !local.query.agreed {
                 beat.would.push(local.id);
             }
             let hold = &local.hold;
@@ -159,13 +159,36 @@ impl Engine {
             };
             let terms = self.terms(i, at, beat.revision, now);
             let ballot = self.services[i].ballot;
-            let verdict = if self.services[i].asks() {
-                Verdict::Refused(super::Refused::Heard, 0) // S1: it has it itself
+            let verdict = if self.services[i].asks() || self.goes_before(i, at, now) {
+                Verdict::Refused(super::Refused::Heard, 0) // S1: it has it itself, or is about to
             } else {
                 ballot.would(beat.from, &terms, now)
             };
             self.answer(beat, *service, ballot.term, verdict);
-            self.send_now = true;
+            // A new question and a new answer are urgent; the rest goes with the next beat.
+            let local = &mut self.services[i];
+            let said = (Some(core::mem::discriminant(&verdict)), beat.sequence);
+            let was = core::mem::replace(&mut local.answered, said);
+            if was.0 != said.0 || !(was.1..=was.1 + 1).contains(&said.1) {
+                self.send_now = true;
+            }
+        }
+    }
+
+    /// Two ask for the same service at once: the one it is ordered to goes first, else the one that comes
+    /// first in its list. True: that is this node, not member `asker`.
+    fn goes_before(&self, i: usize, asker: usize, now: Mono) -> bool {
+        let local = &self.services[i];
+        if local.phase != Phase::Waiting || local.query.first == 0 {
+            return false;
+        }
+        match local.order_target(now) {
+            Some(target) if target == self.me => true,
+            Some(target) if target == self.peers[asker].id => false,
+            _ => {
+                let rank = |at: usize| local.plan.nodes.iter().position(|n| usize::from(*n) == at);
+                rank(self.my) < rank(asker)
+            }
         }
     }
 
@@ -185,7 +208,7 @@ impl Engine {
     }
 
     /// PROTOCOL 12, and what the asker learns from a release (13).
-    pub(super) fn hear_releases(&mut self, beat: &Beat) {
+    pub(super) fn hear_releases(&mut self, beat: &Beat, now: Mono) {
         for released in &beat.released {
             let Some(i) = self.place(released.service) else {
                 continue;
@@ -193,7 +216,11 @@ impl Engine {
             let local = &mut self.services[i];
             local.saw(released.term);
             if released.term >= local.highest {
-                local.given = Some((released.term, released.successor));
+                let given = Some((released.term, released.successor));
+                if local.given != given {
+                    local.given = given;
+                    local.given_at = now;
+                }
             }
             if local
                 .ballot

@@ -129,6 +129,7 @@ impl Engine {
             &self.document.members[rival].name,
         );
         let stops = match self.document.split_stops {
+            _ if self.lock_of(i, now).is_some() => "the one where it is not locked",
             SplitStops::Home => "home",
             SplitStops::Standby => "the standby",
         };

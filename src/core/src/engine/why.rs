@@ -8,17 +8,25 @@ pub(super) enum Why {
     /// The agent has just started.
     JustStarted,
     /// A5.
+    GoesOn,
+    /// A5.
     Listening,
     /// PROTOCOL 23.
     Silent,
+    /// PROTOCOL 18.
+    HeldUp,
     /// This node is its home and nobody else has it.
     AtHome,
     /// F2.
     HomeDown(u8),
+    /// F14.
+    HomeStuck(u8),
     /// F11.
     HomeLeaves(u8),
     /// That node has it.
     HeldBy(u8),
+    /// F8.
+    GivenTo(u8),
     /// L1.
     Locked(u8),
     /// F16.
@@ -59,13 +67,14 @@ impl Why {
     /// The rule behind it.
     pub(super) const fn rule(self) -> RuleId {
         RuleId::of(match self {
-            Self::JustStarted | Self::Listening | Self::Silent => "A5",
+            Self::JustStarted | Self::GoesOn | Self::Listening | Self::Silent => "A5",
             Self::AtHome | Self::HomeDown(_) | Self::HomeUp | Self::NoPart => "F2",
             Self::HomeLeaves(_) | Self::Leaving => "F11",
-            Self::HeldBy(_) | Self::LastHolder | Self::NoGate => "S5",
+            Self::HeldUp | Self::HeldBy(_) | Self::LastHolder | Self::NoGate => "S5",
             Self::Locked(_) => "L1",
             Self::Stopped => "F16",
-            Self::OrderedOnly | Self::Ordered(_) => "F8",
+            Self::HomeStuck(_) => "F14",
+            Self::OrderedOnly | Self::Ordered(_) | Self::GivenTo(_) => "F8",
             Self::HomeHealthy => "F9",
             Self::Split(_)
             | Self::Asking
@@ -85,12 +94,16 @@ impl Why {
     ) -> String {
         match self {
             Self::JustStarted => "the agent has just started".to_owned(),
+            Self::GoesOn => "it ran here when the agent started".to_owned(),
             Self::Listening => "this node has started and listens for who holds what".to_owned(),
             Self::Silent => "this machine has restarted and waits until no former hold of its own can count".to_owned(),
+            Self::HeldUp => "this agent was held up and listens for what it missed".to_owned(),
             Self::AtHome => "this is its home and nobody else runs it".to_owned(),
             Self::HomeDown(n) => format!("its home {} is not heard", node(n)),
+            Self::HomeStuck(n) => format!("its home {} could not stop it and has closed its alias", node(n)),
             Self::HomeLeaves(n) => format!("its home {} is stopping in good order", node(n)),
             Self::HeldBy(n) => format!("{} has it", node(n)),
+            Self::GivenTo(n) => format!("it was given to {}", node(n)),
             Self::Locked(n) => format!("it is locked to {}", node(n)),
             Self::Stopped => "an admin stopped it".to_owned(),
             Self::NoPart => "this node is not in its list".to_owned(),
