@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use backstay_core::engine::ClusterView;
+use backstay_core::engine::{ClusterView, NodeState, NodeView, merge};
 use backstay_core::model::{Changed, ClusterDocument, NodeName, SystemDocument, SystemNode};
 use backstay_wire::rpc::{Code, Facts, Hello, Request, Status, Text};
 use ipnet::IpNet;
@@ -124,8 +124,10 @@ impl Picture {
 /// One view of each cluster: of the newest revision, then of whoever hears most nodes.
 pub fn best_views(views: &[ClusterView]) -> Vec<ClusterView> {
     let worth = |v: &ClusterView| {
-        let heard = v.nodes.iter().filter(|n| n.age_ms.is_some()).count();
-        (v.revision, heard)
+        (
+            v.revision,
+            v.nodes.iter().filter(|n| !is_doubtful(n)).count(),
+        )
     };
     let mut best: BTreeMap<_, &ClusterView> = BTreeMap::new();
     for view in views {
@@ -135,6 +137,24 @@ pub fn best_views(views: &[ClusterView]) -> Vec<ClusterView> {
         }
     }
     best.into_values().cloned().collect()
+}
+
+/// One picture of each cluster: the best view, with every other node's own word about itself.
+fn merged(views: &[ClusterView]) -> Vec<ClusterView> {
+    let whole = best_views(views).into_iter().map(|best| {
+        let own = views
+            .iter()
+            .filter(|v| v.name == best.name && v.seen_by != best.seen_by);
+        let mut all: Vec<ClusterView> = own.cloned().collect();
+        all.push(best.clone());
+        merge(&all).unwrap_or(best)
+    });
+    whole.collect()
+}
+
+/// Not heard by whoever was asked.
+fn is_doubtful(node: &NodeView) -> bool {
+    matches!(node.state, NodeState::Down | NodeState::Unknown)
 }
 
 /// The wall clock here, ms since 1970 UTC.
@@ -413,12 +433,42 @@ impl Gatherer {
                 Err(why) => unseen.push((cluster.clone(), why)),
             }
         }
+        self.ask_the_doubtful(&mut views, system.as_ref());
         Ok(Seen {
-            views: best_views(&views),
+            views: merged(&views),
             unseen,
             system,
             sessions,
         })
+    }
+}
+
+/// How long a node that others do not hear may take to answer: usually it is off.
+const DOUBTFUL: Duration = Duration::from_secs(2);
+
+impl Gatherer {
+    /// S1: a node that is not heard by whoever was asked may be cut off and run its services. It is asked itself.
+    fn ask_the_doubtful(&self, views: &mut Vec<ClusterView>, system: Option<&SystemDocument>) {
+        let best = best_views(views);
+        let doubtful: BTreeSet<&NodeName> = best
+            .iter()
+            .flat_map(|v| v.nodes.iter().filter(|n| is_doubtful(n)))
+            .map(|n| &n.name)
+            .collect();
+        let nodes: Vec<SystemNode> = system
+            .iter()
+            .flat_map(|s| &s.nodes)
+            .filter(|n| doubtful.contains(&n.name))
+            .cloned()
+            .collect();
+        let me = self.clone();
+        let ask = move |node: SystemNode| {
+            let mut client = me.handle.open(&me.target_of(&node).ok()?).ok()?;
+            client.call::<Status>(Request::Status).ok()
+        };
+        fanout(nodes, DOUBTFUL, ask, |_, said| {
+            views.extend(said.flatten().into_iter().flat_map(|s| s.clusters));
+        });
     }
 }
 

@@ -265,14 +265,16 @@ fn term(ground: &Ground) -> Result<u64> {
     Ok(service.context("the service is not shown")?.term)
 }
 
+/// What keeps systemd from restarting the agent.
+const NO_RESTART: &str = "/run/systemd/system/backstay-agent.service.d/trial.conf";
+
 /// The agent is killed and kept from coming back: the kernel closes the alias, the standby takes over.
 fn agent_gone(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    let shell = |script: String| ground.run_in(HOME, "sh", &["-ec", &script]);
+    shell(format!(
+        "mkdir -p $(dirname {NO_RESTART}); printf '[Service]\\nRestart=no\\n' > {NO_RESTART}; systemctl daemon-reload"
+    ))?;
     let report = probed(ground, || {
-        ground.run_in(
-            HOME,
-            "systemctl",
-            &["mask", "--runtime", "--quiet", "backstay-agent"],
-        )?;
         ground.run_in(
             HOME,
             "systemctl",
@@ -280,13 +282,9 @@ fn agent_gone(ground: &Ground) -> Result<(ProbeReport, Figures)> {
         )?;
         standby_has_it(ground)
     });
-    let back = ground
-        .run_in(
-            HOME,
-            "systemctl",
-            &["unmask", "--runtime", "--quiet", "backstay-agent"],
-        )
-        .and_then(|_| ground.run_in(HOME, "systemctl", &["start", "backstay-agent"]));
+    let back = shell(format!(
+        "rm {NO_RESTART}; systemctl daemon-reload; systemctl reset-failed backstay-agent; systemctl start backstay-agent"
+    ));
     let report = report?;
     back?;
     never_two(&report)?;
