@@ -25,8 +25,8 @@ impl Engine {
             return;
         }
         self.watch_silence(now);
-        // Giving one service up makes room for another: at most one more round for each.
-        for _ in 0..=self.services.len() {
+        // A service that comes is wanted, then ready, then taken; one given up makes room for another.
+        for _ in 0..3 + 2 * self.services.len() {
             let mut room = self.room(now);
             let mut moved = false;
             for i in 0..self.services.len() {
