@@ -98,6 +98,8 @@ pub struct Engine {
     next_beat: Mono,
     /// What `poll_timer` last promised, to notice being held up.
     promised: Option<Mono>,
+    /// A restarted agent arms nothing before it is heard, or until then.
+    alone_at: Option<Mono>,
     /// Held up before: until then what queued up meanwhile may not have been handed in yet.
     informed_at: Mono,
     /// The last time that was told: between two promises nothing takes long.
@@ -170,6 +172,7 @@ impl Engine {
             handed_over: false,
             next_beat: now,
             promised: None,
+            alone_at: None,
             informed_at: now,
             seen: now,
             sequence: 0,
@@ -199,6 +202,7 @@ impl Engine {
             engine.inherit_base(now);
         } else if let Some(run) = engine.start.run.clone() {
             engine.restore(&run, now);
+            engine.alone_at = Some(now.after(engine.soon()));
         }
         engine.effects.push_back(Effect::Gate(GateOp::Guard));
         engine.persist_now = true;
@@ -300,13 +304,17 @@ impl Engine {
         }
         self.watch_rivals(at, now);
         self.settle(now);
+        if self.alone_at.take().is_some() {
+            self.renew(now); // from now on what it asks counts
+        }
     }
 
     /// The time that [`Engine::poll_timer`] named has come.
     pub fn handle_timer(&mut self, now: Mono) {
         self.enter(now);
         self.settle(now);
-        if now >= self.next_beat {
+        let alone = self.alone_at.take_if(|at| now >= *at).is_some();
+        if alone || now >= self.next_beat {
             // Beats keep their rhythm; after a pause they do not catch up.
             self.next_beat = self.next_beat.after(self.beat_every);
             if self.next_beat <= now {
@@ -533,6 +541,11 @@ impl Engine {
                 self.step(i, Event::Lapse, now);
             }
         }
+    }
+
+    /// How long a restarted agent waits for an answer before it takes itself for alone.
+    fn soon(&self) -> Duration {
+        (self.beat_every / 2).min(Duration::from_millis(100))
     }
 
     fn place(&self, service: ServiceId) -> Option<usize> {

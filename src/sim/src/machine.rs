@@ -151,11 +151,11 @@ impl Units {
     /// What an agent finds that has just started.
     pub(crate) const fn found(self) -> UnitsState {
         match self {
-            Self::On | Self::Stopping { .. } | Self::Stuck => UnitsState::Active {
+            Self::Starting | Self::On | Self::Stopping { .. } | Self::Stuck => UnitsState::Active {
                 took: Duration::ZERO,
             },
             Self::Failed => UnitsState::Failed,
-            Self::Off | Self::Starting => UnitsState::Inactive {
+            Self::Off => UnitsState::Inactive {
                 stopped: Stopped::Gently,
                 took: Duration::ZERO,
             },

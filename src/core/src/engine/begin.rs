@@ -87,6 +87,7 @@ impl Engine {
                 l.ballot.successor = record.successor;
             });
         }
+        let (soon, hold_for) = (self.soon(), self.hold_for);
         for held in &run.holds {
             let Some(i) = self.place(held.service) else {
                 continue;
@@ -102,13 +103,15 @@ impl Engine {
             local.hold.released = held.released;
             if held.holding == Some(held.asked) {
                 if open && !barred {
-                    let newest = self.start.slots.iter().find(|(s, _)| *s == held.service);
-                    if let Some((_, slot)) = newest {
-                        local.hold.leave(*slot);
-                    }
+                    let mut newest = self.start.slots.iter();
+                    let newest = newest.find(|(s, _)| *s == held.service);
+                    // How long it still lasts is not known: it counts until this node is heard.
+                    let armed = now.before(hold_for.saturating_sub(soon * 2));
+                    let slot = newest.map_or(GateOp::SLOTS - 1, |(_, slot)| *slot);
+                    local.hold.leave(slot, armed);
                     local.hold.holding = true;
                     local.why = Why::GoesOn;
-                    self.step(i, Event::Inherit, now);
+                    self.step(i, Event::GoOn, now);
                 } else {
                     local.hold.released = local.hold.released.max(held.asked);
                     let service = held.service;

@@ -159,7 +159,7 @@ pub enum UnitsState {
     },
     /// A start failed, or something that must run ended.
     Failed,
-    /// Nothing runs.
+    /// Nothing runs; what is being started or stopped when an agent starts counts as active.
     Inactive {
         /// How the last stop ended.
         stopped: Stopped,

@@ -25,8 +25,8 @@ impl Engine {
             return;
         }
         self.watch_silence(now);
-        // Giving one service up makes room for another: at most one more round for each.
-        for _ in 0..=self.services.len() {
+        // A service that comes is wanted, then ready, then taken; one given up makes room for another.
+        for _ in 0..3 + 2 * self.services.len() {
             let mut room = self.room(now);
             let mut moved = false;
             for i in 0..self.services.len() {
@@ -166,7 +166,7 @@ impl Engine {
         for action in row.actions {
             self.act(i, *action, now);
         }
-        if event == Event::Inherit {
+        if matches!(event, Event::Inherit | Event::GoOn) {
             self.services[i].announce.go_on(now);
         }
         let rule = match event {
@@ -284,6 +284,7 @@ impl Engine {
                     .push_back(Effect::Gate(GateOp::Close { service }));
             }
             if self.my != usize::MAX
+                && self.is_proven(now)
                 && self.services[i].hold.holding
                 && self.services[i].phase.holds()
             {
@@ -294,6 +295,13 @@ impl Engine {
         self.effects.push_back(Effect::SendBeats);
         self.send_now = false;
         self.effects.extend(live.into_iter().map(Effect::Gate));
+    }
+
+    /// Asks count only with whoever has heard this start of the agent; armed before that, the gate would
+    /// outlive what others wait for. Who is alone finds that out soon.
+    pub(super) fn is_proven(&self, now: Mono) -> bool {
+        let lone = self.alone_at.is_none_or(|at| now >= at);
+        lone || self.others().any(|at| self.peers[at].heard.is_some())
     }
 
     /// While a beat is composed: a slot that was armed long after this node decided so must not be made
@@ -465,6 +473,9 @@ impl Engine {
         }
         by(self.silent_until);
         by(self.informed_at);
+        if let Some(at) = self.alone_at {
+            by(at);
+        }
         by(self.started.after(self.bounds.down));
         by(self.started.after(self.document.boot_wait()));
         by(self.started.after(self.document.cold_start()));

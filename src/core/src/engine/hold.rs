@@ -34,7 +34,9 @@ impl Hold {
     }
 
     /// Rules 15 and 21: that slot was live before this agent was; the turn begins after it.
-    pub(super) fn leave(&mut self, slot: u8) {
+    pub(super) fn leave(&mut self, slot: u8, armed: Mono) {
+        let slot = slot % GateOp::SLOTS;
+        self.slots[usize::from(slot)] = Some(armed);
         self.next = (slot + 1) % GateOp::SLOTS;
     }
 

@@ -52,8 +52,10 @@ impl Phase {
 /// What moves a service from state to state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Event {
-    /// It is this node's already: by the document's base, or by a hold that outlived the agent (A5).
+    /// It is this node's already, by the document's base (C11).
     Inherit,
+    /// It is this node's by a live hold that outlived the agent; its slots are left alone (PROTOCOL 21).
+    GoOn,
     /// Placement wants it here.
     Want,
     /// Placement no longer wants it here.
@@ -163,6 +165,8 @@ macro_rules! rows {
 #[rustfmt::skip]
 pub(super) static ROWS: &[Row] = rows! {
     Idle, Inherit => Starting [Persist Open AddAddresses Start]
+        "C11" "{service} runs here on {node} and is now held, under term {term}";
+    Idle, GoOn => Starting [Persist AddAddresses Start Tell]
         "A5" "{service} goes on here on {node}, under term {term}";
     Idle, Want => Waiting [Probe Tell]
         "F2" "{service} is wanted on {node} ({why}); waiting to be allowed";

@@ -34,8 +34,8 @@ pub(super) struct Local {
     /// Last ask of another node, for the wait of rule 13.
     pub(super) ask_heard: Mono,
     pub(super) query: Query,
-    /// What was last answered to a question about it, and in which beat that was asked.
-    pub(super) answered: (Option<core::mem::Discriminant<Verdict>>, u64),
+    /// What was last answered to a question about it.
+    pub(super) answered: Said,
     /// When its alias was last probed (A2).
     pub(super) probed: Option<Mono>,
     /// All that must agree agrees; only room may be missing (F3).
@@ -158,6 +158,17 @@ impl Announce {
     }
 }
 
+/// An answer to a question.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Said {
+    /// Which kind.
+    pub(super) verdict: Option<core::mem::Discriminant<Verdict>>,
+    /// To which node, in which of its boots.
+    pub(super) to: (NodeId, u64),
+    /// In which beat it was asked.
+    pub(super) sequence: u64,
+}
+
 impl Local {
     pub(super) fn new(id: ServiceId, plan: Standing, now: Mono) -> Self {
         Self {
@@ -178,7 +189,7 @@ impl Local {
             given_at: now,
             ask_heard: now,
             query: Query::default(),
-            answered: (None, 0),
+            answered: Said::default(),
             probed: None,
             ready: false,
             order: None,

@@ -7,7 +7,7 @@ use super::beat::{
     Answer, Ask, Beat, BeatOrder, HearsPeer, HostFlags, Released, ServiceReport, Verdict,
 };
 use super::lifecycle::Phase;
-use super::local::Local;
+use super::local::{Local, Said};
 use super::voter::Terms;
 use super::{Effect, Engine, ORDER_LASTS};
 
@@ -167,9 +167,14 @@ impl Engine {
             self.answer(beat, *service, ballot.term, verdict);
             // A new question and a new answer are urgent; the rest goes with the next beat.
             let local = &mut self.services[i];
-            let said = (Some(core::mem::discriminant(&verdict)), beat.sequence);
+            let said = Said {
+                verdict: Some(core::mem::discriminant(&verdict)),
+                to: (beat.from, beat.boot),
+                sequence: beat.sequence,
+            };
             let was = core::mem::replace(&mut local.answered, said);
-            if was.0 != said.0 || !(was.1..=was.1 + 1).contains(&said.1) {
+            let asked_again = (was.sequence..=was.sequence + 1).contains(&said.sequence);
+            if (was.verdict, was.to) != (said.verdict, said.to) || !asked_again {
                 self.send_now = true;
             }
         }

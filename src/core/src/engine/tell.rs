@@ -40,7 +40,7 @@ impl Engine {
             .replace("{term}", &local.hold.term.to_string())
             .replace("{why}", &self.say(local.why));
         let stage = match (row.on, row.to) {
-            (Event::Permit | Event::Inherit, _) => Some(Stage::Unblocked),
+            (Event::Permit | Event::Inherit | Event::GoOn, _) => Some(Stage::Unblocked),
             (Event::Started, Phase::Running) => Some(Stage::Healthy),
             (_, Phase::Stopping) => Some(Stage::Closed),
             _ => None,
