@@ -51,7 +51,6 @@ pub(super) fn priorities(ground: &Ground) -> Result<(ProbeReport, Figures)> {
         )?;
         ground.lab.revive("n2")?;
         ground.wait("F6: web2 runs at home again", |v| runs_on(v, "web2", "n2"))?;
-        ground.lab.revive("n1")?;
         ground.settle()?;
         ground.backstay(&["service", "lock", "web3", "--reason", "trial"])?;
         ground.lab.kill("n3")?;
