@@ -60,9 +60,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// What a stage does; told whether it may install what is missing.
+type Stage = fn(bool) -> Result<()>;
+
 /// The stages of `cargo xtask test`, in order: what fails fast comes first.
 fn test(yes: bool, only: &[String]) -> Result<()> {
-    let stages: [(&str, fn(bool) -> Result<()>); 6] = [
+    let stages: [(&str, Stage); 6] = [
         ("packages", packages::provide),
         ("fmt", |_| cargo(&["fmt", "--all", "--check"])),
         ("clippy", |_| {
