@@ -132,7 +132,9 @@ impl Engine {
 
     /// S1: a standby that hears nobody may be the one that is cut off.
     fn alone(&mut self, i: usize, now: Mono) -> Permission {
-        if self.services[i].plan.is_home(self.my) {
+        // Home, or where it is locked: no other node takes it in the meantime (L1).
+        let locked_here = self.lock_of(i, now).map(usize::from) == Some(self.my);
+        if locked_here || self.services[i].plan.is_home(self.my) {
             return if self.host.link_up {
                 Ok(())
             } else {
