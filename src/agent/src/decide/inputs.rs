@@ -151,6 +151,8 @@ impl Decider {
     fn begin(&mut self, paper: Paper, fresh: bool) {
         let Some(me) = self.me.clone() else { return };
         let id = paper.document.id;
+        // Before the gate is read: what is open then is open at least as long as the engine takes it to be.
+        let now = self.hands.now();
         let open = self.open_now(&paper.document);
         let start = Start {
             boot: me.boot,
@@ -161,7 +163,6 @@ impl Decider {
             open: open.iter().map(|(service, _)| *service).collect(),
             slots: open,
         };
-        let now = self.hands.now();
         let mut engine = Engine::new(me.id, start, paper.document.clone(), now);
         engine.handle_system(self.system.revision);
         let cluster = Cluster {

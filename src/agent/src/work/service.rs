@@ -162,9 +162,9 @@ pub(super) async fn look(errand: &Errand, units: &Units) -> UnitsState {
     verdict(running, all)
 }
 
-/// A unit that is about to run or between two runs counts as running: its end is told when it comes.
+/// A unit that is about to run, between two runs or about to end counts as running: its end is told when it comes.
 pub(super) fn is_on(active: Active) -> bool {
-    active.is_running() || active == Active::Activating
+    !active.is_stopped()
 }
 
 /// The whole, from how many of its parts run.

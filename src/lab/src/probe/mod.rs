@@ -94,6 +94,9 @@ pub fn run(lab: &Lab, alias: IpAddr, options: &ProbeOptions, until: Until) -> Re
     let observed = std::thread::scope(|scope| {
         let measuring = scope.spawn(|| {
             measure(&plan, &stop, || {
+                if !until.end_of_input {
+                    return; // nobody waits for it
+                }
                 let mut out = std::io::stdout();
                 let _ = writeln!(out, "{READY}").and_then(|()| out.flush());
             })
