@@ -11,7 +11,7 @@ use backstay_lab::{Freeze, Lab, Options, default_folder, packages};
 use clap::Subcommand;
 
 use super::args::{Common, Output};
-use super::context::Context;
+use super::context::{Context, say, say_json};
 use crate::failure::{Exit, Failure};
 use crate::output::json;
 use crate::remote::Contact;
@@ -128,14 +128,18 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
         LabVerb::Up { bare, demo } => return up(common, bare, demo),
         LabVerb::Down => {
             let was = Lab::down_in(&default_folder()).map_err(plain)?;
-            println!("{}", if was { "removed" } else { "there was no lab" });
+            say(if was {
+                "removed\n"
+            } else {
+                "there was no lab\n"
+            });
         }
         LabVerb::Status => {
             let status = open()?.status().map_err(plain)?;
             if common.output == Output::Json {
-                println!("{:#}", json::document("LabStatus", &status));
+                say_json(&json::document("LabStatus", &status), false);
             } else {
-                print!("{status}");
+                say(&status.to_string());
             }
         }
         LabVerb::Ssh { host, command } => {
@@ -167,9 +171,9 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
             let mut say = |line: &str| eprintln!("{line}");
             let summary = trial::bench(&name, runs, resume, results, &mut say).map_err(plain)?;
             if common.output == Output::Json {
-                println!("{:#}", json::document("LabBench", &summary));
+                say_json(&json::document("LabBench", &summary), false);
             } else {
-                print!("{summary}");
+                say(&summary.to_string());
             }
         }
         LabVerb::Probe {
@@ -183,9 +187,9 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
             };
             let report = probe::run(&open()?, alias, &options, until).map_err(plain)?;
             if common.output == Output::Json {
-                println!("{:#}", json::document("LabProbe", &report));
+                say_json(&json::document("LabProbe", &report), false);
             } else {
-                print!("{report}");
+                say(&report.to_string());
             }
         }
     }

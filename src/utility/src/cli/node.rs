@@ -54,6 +54,7 @@ fn list(context: &Context) -> Result<Exit, Failure> {
                 json!({
                     "name": n.name, "id": n.id, "role": n.role, "contact": n.contact,
                     "answers": hello.is_some(),
+                    "state": if hello.is_some() { "up" } else { "unknown" },
                     "agent": hello.map(|h| &h.agent),
                     "clusters": system.clusters_of(&n.name).map(|c| &c.name).collect::<Vec<_>>(),
                     "error": picture.silent.get(&n.name).map(ToString::to_string),
