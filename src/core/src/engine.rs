@@ -136,6 +136,18 @@ struct Host {
     reference_asked: Option<Mono>,
 }
 
+impl Host {
+    /// As others are told.
+    const fn flags(&self) -> HostFlags {
+        HostFlags {
+            gate_lost: !self.gate_ok,
+            disk_bad: !self.disk_ok,
+            clock_loose: !self.clock_kept,
+            link_down: !self.link_up,
+        }
+    }
+}
+
 impl Engine {
     /// The engine of node `me` in the cluster of `document`. A document that does not name `me`
     /// makes an engine that decides nothing.

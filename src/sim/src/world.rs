@@ -237,7 +237,7 @@ impl World {
         node.boot += 1;
         // The time is read before the gate is.
         let now = node.clock.read(self.now);
-        let slots: Vec<_> = (0..node.gates.len())
+        let open: Vec<_> = (0..node.gates.len())
             .filter_map(|s| Some((self.first.services[s].id, node.gates[s].newest(self.now)?)))
             .collect();
         let nonce = self.rng.draw();
@@ -247,8 +247,7 @@ impl World {
             nonce,
             run: node.run.clone(),
             fresh,
-            open: slots.iter().map(|(id, _)| *id).collect(),
-            slots,
+            open,
         };
         let blank = node.run.is_none() && !fresh;
         let me = self.first.members[n].id;

@@ -160,8 +160,7 @@ impl Decider {
             nonce: self.nonce,
             run: self.run.read(id),
             fresh,
-            open: open.iter().map(|(service, _)| *service).collect(),
-            slots: open,
+            open,
         };
         let mut engine = Engine::new(me.id, start, paper.document.clone(), now);
         engine.handle_system(self.system.revision);

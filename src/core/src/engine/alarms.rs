@@ -269,12 +269,7 @@ impl Engine {
         for (at, member) in self.document.members.iter().enumerate() {
             let mut raise = |kind| conditions.push((kind, Some(at as u8), None));
             let flags = if at == self.my {
-                super::HostFlags {
-                    gate_lost: !self.host.gate_ok,
-                    disk_bad: !self.host.disk_ok,
-                    clock_loose: !self.host.clock_kept,
-                    link_down: !self.host.link_up,
-                }
+                self.host.flags()
             } else {
                 let peer = &self.peers[at];
                 let never = peer.heard.is_none() && now.since(self.started) < self.bounds.down * 2;

@@ -92,7 +92,8 @@ impl Engine {
             let Some(i) = self.place(held.service) else {
                 continue;
             };
-            let open = self.start.open.contains(&held.service);
+            let open = self.start.open.iter().find(|(s, _)| *s == held.service);
+            let open = open.map(|(_, slot)| *slot);
             // The document may have changed between two starts of the agent.
             let barred = self.services[i].plan.stopped
                 || !self.services[i].plan.may_run_on(self.my)
@@ -102,12 +103,9 @@ impl Engine {
             local.hold.term = held.asked;
             local.hold.released = held.released;
             if held.holding == Some(held.asked) {
-                if open && !barred {
-                    let mut newest = self.start.slots.iter();
-                    let newest = newest.find(|(s, _)| *s == held.service);
+                if let Some(slot) = open.filter(|_| !barred) {
                     // How long it still lasts is not known: it counts until this node is heard.
                     let armed = now.before(hold_for.saturating_sub(soon * 2));
-                    let slot = newest.map_or(GateOp::SLOTS - 1, |(_, slot)| *slot);
                     local.hold.leave(slot, armed);
                     local.hold.holding = true;
                     local.why = Why::GoesOn;

@@ -210,11 +210,9 @@ pub struct Start {
     /// This node was in no such cluster until now: the document was committed to it a moment ago. Its base
     /// records count, and nothing is waited for that a restart would have to wait for.
     pub fresh: bool,
-    /// Services whose gate the kernel holds open now, as read back.
-    pub open: Vec<ServiceId>,
-    /// Of each of them, the slot that is live with the most time left: it is left alone until another is
-    /// live (PROTOCOL 15, 21).
-    pub slots: Vec<(ServiceId, u8)>,
+    /// Services whose gate the kernel holds open now, as read back; each with the slot that is live with the most
+    /// time left, which is left alone until another is live (PROTOCOL 15, 21).
+    pub open: Vec<(ServiceId, u8)>,
 }
 
 /// What an engine must not forget while the machine runs (PROTOCOL 35); lost with a reboot.

@@ -59,12 +59,7 @@ impl Engine {
             if self.listening {
                 node.notes.push("listens after its start".to_owned());
             }
-            super::HostFlags {
-                gate_lost: !self.host.gate_ok,
-                disk_bad: !self.host.disk_ok,
-                clock_loose: !self.host.clock_kept,
-                link_down: !self.host.link_up,
-            }
+            self.host.flags()
         } else {
             let peer = &self.peers[at];
             node.state = self.peer_state(at, now);

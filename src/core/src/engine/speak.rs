@@ -3,9 +3,7 @@
 use crate::model::{MAX_SERVICES, NodeId};
 use crate::time::Mono;
 
-use super::beat::{
-    Answer, Ask, Beat, BeatOrder, HearsPeer, HostFlags, Released, ServiceReport, Verdict,
-};
+use super::beat::{Answer, Ask, Beat, BeatOrder, HearsPeer, Released, ServiceReport, Verdict};
 use super::lifecycle::Phase;
 use super::local::{Local, Said};
 use super::voter::Terms;
@@ -30,12 +28,7 @@ impl Engine {
         beat.leaving = self.leaving;
         beat.silent = now < self.silent_until;
         beat.listening = self.listening;
-        beat.host = HostFlags {
-            gate_lost: !self.host.gate_ok,
-            disk_bad: !self.host.disk_ok,
-            clock_loose: !self.host.clock_kept,
-            link_down: !self.host.link_up,
-        };
+        beat.host = self.host.flags();
         self.speak_of_services(&mut beat, now);
         beat.answers = core::mem::take(&mut self.answers);
         beat.hears.clear();

@@ -175,7 +175,6 @@ impl Bench {
             return;
         }
         node.boot += 1;
-        let open: Vec<_> = node.open.iter().copied().collect();
         let newest = |service: &ServiceId| {
             let mine = node.slots.iter().filter(|((s, _), _)| s == service);
             mine.max_by_key(|(_, (until, live))| (*live, *until))
@@ -187,8 +186,7 @@ impl Bench {
             nonce: node.boot * 100 + n as u64,
             run: node.run.clone(),
             fresh,
-            slots: open.iter().filter_map(newest).collect(),
-            open,
+            open: node.open.iter().filter_map(newest).collect(),
         };
         let document = node.document.clone().expect("a document");
         let me = document.members[n].id;

@@ -1,6 +1,7 @@
 //! `backstay lab ...`: thin, over the lab's own library. What is done *with* the hosts is done by the same
 //! commands that an admin gives, as processes of their own.
 
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -247,22 +248,50 @@ fn up(common: &Common, bare: bool, demo: bool) -> Result<Exit, Failure> {
         }
         packages::install(&missing).map_err(|e| failed(format!("{e:#}")))?;
     }
+    if !bare && is_up()? {
+        eprintln!("the lab is up already");
+    } else {
+        // What an `up` that was cut short has left is of no use.
+        Lab::down_in(&default_folder()).map_err(|e| failed(format!("{e:#}")))?;
+        bring_up(bare)?;
+    }
+    if bare {
+        return Ok(Exit::Done);
+    }
+    if demo {
+        trial::demo(&mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;
+    }
+    let mut status = vec!["status".to_owned()];
+    if std::io::stdout().is_terminal() {
+        status.push("--watch".to_owned());
+    }
+    step(&status)?;
+    Ok(Exit::Done)
+}
+
+/// The lab's cluster was made. What is out of order in it is for the admin to see.
+fn is_up() -> Result<bool, Failure> {
+    if Lab::open_in(&default_folder()).is_err() {
+        return Ok(false);
+    }
+    let status = ["status", trial::CLUSTER, "--output", "json"].map(str::to_owned);
+    let output = own(&status)?.output().map_err(failed)?;
+    Ok(output.status.success())
+}
+
+/// Boots the hosts, adds the nodes over SSH and creates the cluster.
+fn bring_up(bare: bool) -> Result<(), Failure> {
     let options = Options {
         demo: true,
         ..Options::default()
     };
     Lab::up(&options, &mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;
-    if bare {
-        return Ok(Exit::Done);
+    if !bare {
+        for command in build_commands() {
+            step(&command)?;
+        }
     }
-    for command in build_commands() {
-        step(&command)?;
-    }
-    if demo {
-        trial::demo(&mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;
-    }
-    step(&["status".to_owned()])?;
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// What an admin would type to make the cluster of the lab.
