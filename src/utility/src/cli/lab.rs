@@ -169,8 +169,8 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
             resume,
             results,
         } => {
-            let mut say = |line: &str| eprintln!("{line}");
-            let summary = trial::bench(&name, runs, resume, results, &mut say).map_err(plain)?;
+            let mut note = |line: &str| eprintln!("{line}");
+            let summary = trial::bench(&name, runs, resume, results, &mut note).map_err(plain)?;
             if common.output == Output::Json {
                 say_json(&json::document("LabBench", &summary), false);
             } else {
