@@ -22,6 +22,7 @@ mod begin;
 mod effect;
 mod hands;
 mod hold;
+mod host;
 mod lifecycle;
 mod local;
 mod look;
@@ -45,6 +46,7 @@ use crate::model::{ClusterDocument, MAX_SERVICES, NodeId, Problem, RuleId, Servi
 use crate::time::Mono;
 
 use alarms::Alarms;
+use host::Host;
 use lifecycle::{Event, Phase};
 use local::Local;
 use membership::{Bounds, Heard, Peer};
@@ -120,32 +122,6 @@ pub struct Engine {
     rows: u64,
     #[cfg(feature = "mutations")]
     mutation: Option<mutation::Mutation>,
-}
-
-/// What is known of this machine.
-#[derive(Clone, Copy, Debug)]
-struct Host {
-    link_up: bool,
-    gate_ok: bool,
-    disk_ok: bool,
-    clock_kept: bool,
-    /// Seconds since 1970 UTC, at this reading.
-    wall: Option<(u64, Mono)>,
-    /// What the reference address said last; `None` inside: there is none.
-    reference: Option<(Option<bool>, Mono)>,
-    reference_asked: Option<Mono>,
-}
-
-impl Host {
-    /// As others are told.
-    const fn flags(&self) -> HostFlags {
-        HostFlags {
-            gate_lost: !self.gate_ok,
-            disk_bad: !self.disk_ok,
-            clock_loose: !self.clock_kept,
-            link_down: !self.link_up,
-        }
-    }
 }
 
 impl Engine {

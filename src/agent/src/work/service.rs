@@ -36,7 +36,7 @@ pub(super) async fn start(errand: &Errand, units: &Units, permits: &Permits) -> 
     let mut started = false;
     for unit in units_of(errand) {
         match start_unit(unit, units, permits).await {
-            Ok(now) => started |= now,
+            Ok(()) => started = true,
             Err(why) => {
                 let (service, unit_name) = (&errand.service.name, &unit.name);
                 tracing::error!(%service, "unit {unit_name} was not started: {why}");
@@ -65,8 +65,7 @@ pub(super) async fn start(errand: &Errand, units: &Units, permits: &Permits) -> 
     UnitsState::Active { took }
 }
 
-/// Whether it had to be started.
-async fn start_unit(unit: &Unit, units: &Units, permits: &Permits) -> Result<bool, String> {
+async fn start_unit(unit: &Unit, units: &Units, permits: &Permits) -> Result<(), String> {
     let text = |error: units::UnitError| error.to_string();
     permits.grant(&unit.name).map_err(text)?;
     match units.start(&unit.name, START).await.map_err(text)? {
@@ -74,7 +73,7 @@ async fn start_unit(unit: &Unit, units: &Units, permits: &Permits) -> Result<boo
         Started::Ended if counts(unit) => {
             Err("it ended at once: a oneshot needs RemainAfterExit=yes".into())
         }
-        Started::Running | Started::Ended => Ok(true),
+        Started::Running | Started::Ended => Ok(()),
         Started::Failed(why) => Err(why),
     }
 }
