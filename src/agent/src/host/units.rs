@@ -128,8 +128,6 @@ pub struct UnitState {
     pub condition: Option<bool>,
     /// How long systemd gives a stop before it kills; `None`: for ever.
     pub timeout_stop: Option<Duration>,
-    /// The main process; 0 if there is none.
-    pub main_pid: u32,
 }
 
 /// One `*.service` of the machine.
@@ -180,6 +178,17 @@ pub enum Stopped {
     },
 }
 
+/// A unit after a job.
+#[derive(Debug)]
+struct JobEnd {
+    active: Active,
+    /// See [`UnitState::result`].
+    result: String,
+}
+
+/// A stop that takes longer than this is asked how long it may take.
+const STOPS_LONG: Duration = Duration::from_millis(500);
+
 /// How long a stop may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StopLimits {
@@ -210,14 +219,8 @@ impl StopLimits {
     }
 }
 
-/// A change of a watched unit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnitChange {
-    /// Which unit.
-    pub unit: String,
-    /// Its state after the change.
-    pub state: UnitState,
-}
+/// How often a watched unit is read though no signal came.
+const READ_AGAIN: Duration = Duration::from_secs(2);
 
 /// The way to systemd. Clones share one connection.
 #[derive(Debug, Clone)]
@@ -270,12 +273,25 @@ impl Units {
             bus::Tried::Done(result) => result,
             bus::Tried::NoBus => systemctl::start(unit, limit).await,
         };
-        let after = self.state(unit).await;
-        let after = after?;
+        if self.end(unit).await?.active.is_running() {
+            return Ok(Started::Running);
+        }
+        let after = self.state(unit).await?;
         if !after.exists {
             return Err(UnitError::Missing(unit.to_owned()));
         }
         Ok(started(&after, job?.as_deref()))
+    }
+
+    /// What is to be known after a job.
+    async fn end(&self, unit: &str) -> Result<JobEnd, UnitError> {
+        match self.bus.end(unit).await {
+            bus::Tried::Done(result) => result,
+            bus::Tried::NoBus => {
+                let UnitState { active, result, .. } = systemctl::state(unit).await?;
+                Ok(JobEnd { active, result })
+            }
+        }
     }
 
     /// Stops a unit: asks, waits its time, kills, waits again (F14).
@@ -287,8 +303,10 @@ impl Units {
                 bus::Tried::NoBus => systemctl::stop(unit, limits.most).await,
             }
         };
-        // What the unit says of its time is read while its stop is under way.
+        // Few stops take so long that their limit is of interest, and a question now would hold this one up: systemd
+        // answers all of them before it begins a job.
         let bounded = async {
+            tokio::time::sleep(STOPS_LONG).await;
             let before = self.state(unit).await?;
             let limit = limits.before_kill(before.timeout_stop);
             tokio::time::sleep(limit).await;
@@ -298,7 +316,7 @@ impl Units {
             asked = asked => asked,
             Ok(()) = bounded => Err(UnitError::Slow { what: "stop", unit: unit.to_owned(), limit: limits.most }),
         };
-        let after = self.state(unit).await?;
+        let after = self.end(unit).await?;
         if after.active.is_stopped() {
             let by = if after.result == "timeout" {
                 StoppedBy::Kill
@@ -376,48 +394,49 @@ impl Units {
         }
     }
 
-    /// Reports a unit's state now and at every change, until the receiver is dropped. Changes come by signal;
-    /// besides, the state is read every two seconds, which covers a bus that is away and lost signals.
-    pub fn watch(&self, unit: &str, changes: mpsc::Sender<UnitChange>) -> JoinHandle<()> {
+    /// Reports whether a unit runs, now and at every change, until the receiver is dropped. Changes come by signal,
+    /// which itself tells the state: to ask at each would hold up the job that the signal is about. Besides, the
+    /// state is read every two seconds, which covers a bus that is away and lost signals.
+    pub fn watch(&self, unit: &str, changes: mpsc::Sender<Active>) -> JoinHandle<()> {
         let (units, unit) = (self.clone(), unit.to_owned());
         tokio::spawn(async move {
-            let mut known: Option<UnitState> = None;
+            let mut known = None;
             let mut signals = None;
             while !changes.is_closed() {
                 if signals.is_none() {
                     signals = units.bus.changes(&unit).await;
                 }
-                match units.state(&unit).await {
-                    Ok(state) if known.as_ref() != Some(&state) => {
-                        known = Some(state.clone());
-                        if changes
-                            .send(UnitChange {
-                                unit: unit.clone(),
-                                state,
-                            })
-                            .await
-                            .is_err()
-                        {
+                let mut told = match units.end(&unit).await {
+                    Ok(end) => Some(end.active),
+                    Err(error) => {
+                        tracing::debug!(%unit, %error, "cannot read a watched unit");
+                        None
+                    }
+                };
+                let again = tokio::time::Instant::now() + READ_AGAIN;
+                loop {
+                    if let Some(active) = told.filter(|active| known != Some(*active)) {
+                        known = Some(active);
+                        if changes.send(active).await.is_err() {
                             return;
                         }
                     }
-                    Ok(_) => {}
-                    Err(error) => tracing::debug!(%unit, %error, "cannot read a watched unit"),
-                }
-                let pause = tokio::time::sleep(Duration::from_secs(2));
-                let Some(stream) = signals.as_mut() else {
-                    pause.await;
-                    continue;
-                };
-                let alive = tokio::select! {
-                    alive = stream.next_change() => alive,
-                    () = pause => true,
-                    () = changes.closed() => return,
-                };
-                if !alive {
-                    signals = None;
-                    // A bus that has just gone away must not be asked in a tight loop.
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    let pause = tokio::time::sleep_until(again);
+                    let Some(stream) = signals.as_mut() else {
+                        pause.await;
+                        break;
+                    };
+                    told = tokio::select! {
+                        told = stream.next_change() => told,
+                        () = pause => break,
+                        () = changes.closed() => return,
+                    };
+                    if told.is_none() {
+                        signals = None;
+                        // A bus that has just gone away must not be asked in a tight loop.
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                        break;
+                    }
                 }
             }
         })
@@ -480,7 +499,6 @@ mod tests {
             result: result.to_owned(),
             condition,
             timeout_stop: None,
-            main_pid: 0,
         }
     }
 

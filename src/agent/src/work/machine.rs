@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::service;
 use crate::decide::{Errand, Hands, Happened};
 use crate::documents::Machine;
-use crate::host::address::{Interface, Network, NetworkWatch};
+use crate::host::address::{Interface, Network, NetworkEvent, NetworkWatch};
 use crate::host::announce::{Announcer, Form};
 use crate::host::gate::{self, Changes, Gate, GateWatch, Verdict};
 use crate::host::units::{Permits, Units};
@@ -151,16 +151,22 @@ impl RealHands {
         Ok(self.network.carrier_of(address)?)
     }
 
-    /// Made when first needed, and again after it failed: the interface may have been made anew.
+    /// Made when first needed, and again only when it must be: closing a packet socket waits until every processor
+    /// has let go of it (`packet_release`, Linux 6.18: `synchronize_net`, 10 to 20 ms), and all decisions with it.
     fn announcer(&mut self, interface: &Interface) -> Result<&Announcer> {
         use std::collections::btree_map::Entry;
+        let open = || {
+            Announcer::open(&interface.name)
+                .with_context(|| format!("can't announce on {}", interface.name))
+        };
         match self.announcers.entry(interface.index) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(place) => {
-                let announcer = Announcer::open(&interface.name)
-                    .with_context(|| format!("can't announce on {}", interface.name))?;
-                Ok(place.insert(announcer))
+            Entry::Occupied(mut known) => {
+                if Some(known.get().mac()) != interface.mac {
+                    known.insert(open()?);
+                }
+                Ok(known.into_mut())
             }
+            Entry::Vacant(place) => Ok(place.insert(open()?)),
         }
     }
 }
@@ -271,9 +277,10 @@ impl Hands for RealHands {
     fn happened(&mut self) -> Happened {
         let mut events = Vec::new();
         let read = self.network_watch.read(&mut events);
-        if !events.is_empty() {
-            // An interface may have been made anew under its old number, or got another hardware address.
-            self.announcers.clear();
+        for event in &events {
+            if let NetworkEvent::LinkGone { index, .. } = event {
+                self.announcers.remove(index);
+            }
         }
         let gate = self.gate_watch.as_mut().map(GateWatch::changed_by_others);
         let gate = match gate {

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::hooks;
 use super::service::{self, counts, units_of};
 use crate::decide::{Errand, Input, Job, Outbox};
-use crate::host::units::{Active, Permits, UnitChange, Units};
+use crate::host::units::{Active, Permits, Units};
 
 /// How often commands that check are run.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -181,7 +181,7 @@ fn tell(decide: &Outbox, (cluster, service): Key, state: UnitsState) {
 /// Tells when what runs of a service changes without an order: from all to not all and back.
 async fn watch(errand: Errand, units: Units, decide: Outbox, said: Arc<Mutex<Said>>) {
     let key = (errand.cluster, errand.service.id);
-    let (sender, mut changes) = channel::<UnitChange>(64);
+    let (sender, mut changes) = channel::<Active>(64);
     let mut watches = Watches(Vec::new());
     for companion in units_of(&errand).filter(|unit| !counts(unit)) {
         units.hold(&companion.name).await; // what is watched is held by its watch
@@ -192,7 +192,7 @@ async fn watch(errand: Errand, units: Units, decide: Outbox, said: Arc<Mutex<Sai
     loop {
         // A change is a reason to look, and so is that none came for a while: commands tell nothing.
         let change = tokio::time::timeout(CHECK_EVERY, changes.recv()).await;
-        if matches!(change, Ok(Some(change)) if change.state.active == Active::Deactivating) {
+        if matches!(change, Ok(Some(Active::Deactivating))) {
             continue; // its end is told too
         }
         if lock(&said).busy {

@@ -11,7 +11,7 @@ use zbus::message::Type;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, connection};
 
-use super::{Active, UnitEntry, UnitError, UnitState, microseconds};
+use super::{Active, JobEnd, UnitEntry, UnitError, UnitState, microseconds};
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
@@ -111,9 +111,16 @@ pub(super) struct Bus {
 pub(super) struct Signals(PropertiesChangedStream);
 
 impl Signals {
-    /// Waits for a change; `false` when the connection is gone.
-    pub(super) async fn next_change(&mut self) -> bool {
-        self.0.next().await.is_some()
+    /// The state that the next signal tells; `None` when the connection is gone.
+    pub(super) async fn next_change(&mut self) -> Option<Active> {
+        loop {
+            let signal = self.0.next().await?;
+            let Ok(args) = signal.args() else { continue };
+            let told = args.changed_properties.get("ActiveState");
+            if let Some(state) = told.and_then(|state| state.downcast_ref::<&str>().ok()) {
+                return Some(Active::parse(state));
+            }
+        }
     }
 }
 
@@ -184,7 +191,7 @@ impl Bus {
         self.with("read", unit, async |connection| {
             let path = unit_path(unit);
             let get = |interface, name| get(&connection, &path, interface, name);
-            let (load, active, sub, condition, judged, result, stop, pid) = tokio::join!(
+            let (load, active, sub, condition, judged, result, stop) = tokio::join!(
                 get(UNIT, "LoadState"),
                 get(UNIT, "ActiveState"),
                 get(UNIT, "SubState"),
@@ -192,7 +199,6 @@ impl Bus {
                 get(UNIT, "ConditionTimestampMonotonic"),
                 get(SERVICE, "Result"),
                 get(SERVICE, "TimeoutStopUSec"),
-                get(SERVICE, "MainPID"),
             );
             let judged = number(judged?.as_ref()).is_some_and(|at| at > 0);
             let condition = condition?.and_then(|v| v.downcast_ref::<bool>().ok());
@@ -203,7 +209,22 @@ impl Bus {
                 result: text(result?.as_ref()),
                 condition: condition.filter(|_| judged),
                 timeout_stop: number(stop?.as_ref()).and_then(microseconds),
-                main_pid: pid?.and_then(|v| v.downcast_ref::<u32>().ok()).unwrap_or(0),
+            })
+        })
+        .await
+    }
+
+    /// What is to be known after a job, in two questions at once.
+    pub(super) async fn end(&self, unit: &str) -> Tried<JobEnd> {
+        self.with("read", unit, async |connection| {
+            let path = unit_path(unit);
+            let (active, result) = tokio::join!(
+                get(&connection, &path, UNIT, "ActiveState"),
+                get(&connection, &path, SERVICE, "Result"),
+            );
+            Ok(JobEnd {
+                active: Active::parse(&text(active?.as_ref())),
+                result: text(result?.as_ref()),
             })
         })
         .await

@@ -50,7 +50,7 @@ fn good(what: &'static str, unit: &str, finished: Finished) -> Result<String, Un
 }
 
 pub(super) async fn state(unit: &str) -> Result<UnitState, UnitError> {
-    let properties = "LoadState,ActiveState,SubState,Result,ConditionResult,ConditionTimestampMonotonic,TimeoutStopUSec,MainPID";
+    let properties = "LoadState,ActiveState,SubState,Result,ConditionResult,ConditionTimestampMonotonic,TimeoutStopUSec";
     let shown = systemctl(&["show", "--property", properties, "--", unit], ANSWER).await?;
     Ok(parse_show(&good("read", unit, shown)?))
 }
@@ -130,7 +130,6 @@ fn parse_show(text: &str) -> UnitState {
         result: value("Result").to_owned(),
         condition: judged.then(|| value("ConditionResult") == "yes"),
         timeout_stop: span(value("TimeoutStopUSec")),
-        main_pid: value("MainPID").parse().unwrap_or(0),
     }
 }
 
@@ -195,14 +194,11 @@ mod tests {
 
     #[test]
     fn what_systemctl_shows_is_read() {
-        let text = "MainPID=412\nResult=success\nLoadState=loaded\nActiveState=active\nSubState=running\n\
+        let text = "Result=success\nLoadState=loaded\nActiveState=active\nSubState=running\n\
             TimeoutStopUSec=1min 30s\nConditionResult=yes\nConditionTimestampMonotonic=7\n";
         let state = parse_show(text);
         assert!(state.exists && state.condition == Some(true) && state.active == Active::Active);
-        assert_eq!(
-            (state.main_pid, state.timeout_stop),
-            (412, Some(Duration::from_secs(90)))
-        );
+        assert_eq!(state.timeout_stop, Some(Duration::from_secs(90)));
         let gone =
             parse_show("LoadState=not-found\nActiveState=inactive\nTimeoutStopUSec=infinity\n");
         assert!(!gone.exists && gone.condition.is_none() && gone.timeout_stop.is_none());
