@@ -325,6 +325,13 @@ impl Agent {
         (self.hands.clone(), self.running.clone())
     }
 
+    /// Has it hand over everything, as before a shutdown; it goes on.
+    pub(crate) fn hand_over(&self) {
+        let (over, is_over) = tokio::sync::oneshot::channel();
+        self.decide.tell(Input::HandOver(over));
+        is_over.blocking_recv().expect("everything is handed over");
+    }
+
     /// Ends the agent in good order.
     pub(crate) fn leave(mut self) {
         self.end(Input::Leave);

@@ -8,9 +8,11 @@ use anyhow::{Context as _, Result};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::decide::{Decider, Hands, Input, Outbox, Pulse, inputs};
 use crate::documents::Keeper;
+use crate::host::shutdown::{Delay, Said};
 use crate::host::units::{Permits, Units};
 use crate::serve::{Desk, listen};
 use crate::store::journal::Journal;
@@ -21,6 +23,8 @@ use crate::work::{Crew, RealHands, SimulatedHands, ThisMachine, UnitsThread};
 const UNIT: &str = "backstay-agent.service";
 /// How long systemd may take to say why the agent is to end.
 const ASK: Duration = Duration::from_secs(2);
+/// How long until logind is asked again, if it is not there or was restarted.
+const LOGIND_AGAIN: Duration = Duration::from_secs(10);
 /// Where an admin's unit files and drop-ins lie.
 const UNITS: &str = "/etc/systemd/system";
 /// `MCL_ONFAULT` of mman.h (Linux 4.4): lock what is used, not whole reserved stacks. nix has no name for it.
@@ -70,7 +74,7 @@ pub(super) fn run(folders: &Folders, simulate: bool) -> Result<()> {
         history,
         audit,
     );
-    serve(folders, Arc::new(desk), decide)?;
+    serve(folders, Arc::new(desk), decide, simulate)?;
     std::thread::Builder::new()
         .name("supervise".into())
         .spawn(move || supervise(&pulse))?;
@@ -94,7 +98,7 @@ fn lock_memory() {
 }
 
 /// The thread that serves clients and hears signals.
-fn serve(folders: &Folders, desk: Arc<Desk>, decide: Outbox) -> Result<()> {
+fn serve(folders: &Folders, desk: Arc<Desk>, decide: Outbox, simulate: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -117,6 +121,9 @@ fn serve(folders: &Folders, desk: Arc<Desk>, decide: Outbox) -> Result<()> {
             runtime.block_on(async move {
                 let [mut term, mut int, mut hup] = signals;
                 tokio::spawn(desk.serve(listener));
+                if !simulate {
+                    tokio::spawn(before_shutdown(decide.clone()));
+                }
                 loop {
                     tokio::select! {
                         _ = term.recv() => {}
@@ -129,6 +136,34 @@ fn serve(folders: &Folders, desk: Arc<Desk>, decide: Outbox) -> Result<()> {
             });
         })?;
     Ok(())
+}
+
+/// F11: at a shutdown the services are handed over before systemd begins to stop units, if logind is there to wait
+/// for it. Where it is not, the agent's own stop hands over.
+async fn before_shutdown(decide: Outbox) {
+    loop {
+        match Delay::take().await {
+            Ok(mut delay) => {
+                while let Some(said) = delay.next().await {
+                    match said {
+                        Said::Begins => {
+                            tracing::info!("F11: the machine is shut down: handing over");
+                            let (over, is_over) = oneshot::channel();
+                            decide.tell(Input::HandOver(over));
+                            let _ = is_over.await;
+                            delay.let_go();
+                        }
+                        // systemd starts the next agent at once, and that one stays.
+                        Said::CalledOff => {
+                            decide.tell(Input::Exit);
+                        }
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "logind can't be asked to wait"),
+        }
+        tokio::time::sleep(LOGIND_AGAIN).await;
+    }
 }
 
 /// F11: a restart or upgrade leaves the holds as they are; the next agent goes on with them. A stop, a shutdown, or

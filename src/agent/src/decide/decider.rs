@@ -12,7 +12,7 @@ use backstay_core::time::Mono;
 use backstay_wire::MAX_DATAGRAM;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::cluster::{Cluster, Fetches, Paper};
 use super::hands::Hands;
@@ -101,6 +101,10 @@ pub struct Decider {
     pub(super) gate_at: Mono,
     pub(super) failed_said: BTreeMap<&'static str, Mono>,
     pub(super) leaving: Option<Mono>,
+    /// Who waits until everything is handed over.
+    pub(super) awaited: Option<oneshot::Sender<()>>,
+    /// The loop ends when everything is handed over.
+    pub(super) ends: bool,
     /// When the last beats after a hand-over have been sent.
     pub(super) over_at: Option<Mono>,
     pub(super) exit: bool,
@@ -136,6 +140,8 @@ impl Decider {
             gate_at: Mono::default(),
             failed_said: BTreeMap::new(),
             leaving: None,
+            awaited: None,
+            ends: false,
             over_at: None,
             exit: false,
         }
@@ -175,6 +181,14 @@ impl Decider {
         let now = self.hands.now();
         let handed_over = self.clusters.values().all(|c| c.handed_over);
         let late = now.since(since) > HAND_OVER;
+        if (handed_over || late)
+            && let Some(over) = self.awaited.take()
+        {
+            let _ = over.send(()); // whoever waited may have given up
+        }
+        if !self.ends {
+            return false;
+        }
         if late && !handed_over {
             tracing::error!("F11: not everything could be handed over in {HAND_OVER:?}");
         }

@@ -70,6 +70,9 @@ pub enum Input {
     },
     /// What is known of all clusters.
     View(oneshot::Sender<Vec<ClusterView>>),
+    /// F11: the machine is about to be shut down: hand over everything, say when that is done, and stay until told
+    /// to end.
+    HandOver(oneshot::Sender<()>),
     /// F11: hand over everything, then end the loop.
     Leave,
     /// End the loop now and leave the holds to whoever comes next (PROTOCOL 21).

@@ -85,12 +85,21 @@ impl Decider {
             Input::View(reply) => {
                 let _ = reply.send(self.view());
             }
+            Input::HandOver(over) => {
+                self.hand_over();
+                self.awaited = Some(over);
+            }
             Input::Leave => {
-                self.leaving.get_or_insert(self.hands.now());
-                self.drive_all(|engine, now| engine.handle_host(HostEvent::Leave, now));
+                self.hand_over();
+                self.ends = true;
             }
             Input::Exit => self.exit = true,
         }
+    }
+
+    fn hand_over(&mut self) {
+        self.leaving.get_or_insert(self.hands.now());
+        self.drive_all(|engine, now| engine.handle_host(HostEvent::Leave, now));
     }
 
     pub(super) fn view(&self) -> Vec<ClusterView> {

@@ -83,6 +83,20 @@ fn f11_a_node_that_leaves_hands_over_before_it_ends() {
 }
 
 #[test]
+fn f11_before_a_shutdown_a_node_hands_over_and_stays_until_told_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let document = cluster(15);
+    let [n1, n2, sb] = running(folder.path(), &document);
+    n1.hand_over();
+    assert!(!n1.hands.answers(alias(&document, 1)) && !n1.running.has("web1"));
+    until("the standby has it", || {
+        runs_on(&n2, 1, "sb1") && runs_on(&sb, 1, "sb1")
+    });
+    assert!(view(&n1).is_some(), "it still answers");
+    n1.leave();
+}
+
+#[test]
 fn p21_a_restarted_agent_goes_on_with_what_it_holds() {
     let folder = tempfile::tempdir().unwrap();
     let document = cluster(13);

@@ -12,6 +12,7 @@ pub mod command;
 pub mod facts;
 pub mod gate;
 pub mod packet;
+pub mod shutdown;
 pub mod units;
 
 #[cfg(test)]

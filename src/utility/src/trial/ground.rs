@@ -155,9 +155,39 @@ impl Ground {
             .context("it has no address")
     }
 
-    /// How long the service's last start or stop on a host took by its own report, in ms, if it was done
-    /// after `after_ns` of `CLOCK_MONOTONIC`.
-    pub fn own_time(&self, host: &str, service: &str, event: &str, after_ns: u64) -> Result<f64> {
+    /// How long systemd took for the service's last start or stop on a host, in ms, if it was done after `after_ns`
+    /// of `CLOCK_MONOTONIC`: a start from the check of its conditions until it said that it is ready, a stop from
+    /// its first signal until nothing of it was left. `None`: the host was booted since, and systemd has forgotten.
+    pub fn unit_time(
+        &self,
+        host: &str,
+        service: &str,
+        event: Event,
+        after_ns: u64,
+    ) -> Result<Option<f64>> {
+        let (from, to) = match event {
+            Event::Start => (
+                "ConditionTimestampMonotonic",
+                "ActiveEnterTimestampMonotonic",
+            ),
+            Event::Stop => (
+                "ActiveExitTimestampMonotonic",
+                "InactiveEnterTimestampMonotonic",
+            ),
+        };
+        let at = |property: &str| -> Result<u64> {
+            let unit = format!("{service}.service");
+            let shown = self.run_in(host, "systemctl", &["show", "-P", property, &unit])?;
+            Ok(shown.trim().parse::<u64>()? * 1_000)
+        };
+        let (from, to) = (at(from)?, at(to)?);
+        Ok((from <= to && from >= after_ns).then(|| ms(to - from)))
+    }
+
+    /// The same by the service's own report: a start from `main` until it can answer, a stop from the signal until
+    /// it ends.
+    pub fn own_time(&self, host: &str, service: &str, event: Event, after_ns: u64) -> Result<f64> {
+        let event = event.name();
         let output = self
             .lab
             .host_command(host, "cat")?
@@ -204,6 +234,29 @@ impl Ground {
         );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// What a service reports the time of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It was started.
+    Start,
+    /// It was stopped.
+    Stop,
+}
+
+impl Event {
+    /// As the demonstration service writes it.
+    fn name(self) -> &'static str {
+        match self {
+            Event::Start => "start",
+            Event::Stop => "stop",
+        }
+    }
+}
+
+fn ms(ns: u64) -> f64 {
+    Duration::from_nanos(ns).as_secs_f64() * 1_000.0
 }
 
 /// One node runs it, and nothing moves.
