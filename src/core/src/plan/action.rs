@@ -177,6 +177,8 @@ pub struct SetCluster {
     pub arbiter: Option<String>,
     /// S1; `Some(None)`: the default gateway.
     pub reference: Option<Option<IpAddr>>,
+    /// F9: how long home must have been healthy before automatic fallback, ms.
+    pub home_healthy_ms: Option<u32>,
 }
 
 impl SetCluster {
@@ -191,6 +193,7 @@ impl SetCluster {
             without_majority: None,
             arbiter: None,
             reference: None,
+            home_healthy_ms: None,
         }
     }
 }

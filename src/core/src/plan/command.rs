@@ -174,6 +174,8 @@ fn set_cluster(wanted: &SetCluster) -> Line {
         .reference
         .map(|r| r.map_or_else(|| "gateway".to_owned(), |r| r.to_string()));
     line.option("--reference", reference.as_deref());
+    let healthy = wanted.home_healthy_ms.map(|ms| format!("{ms}ms"));
+    line.option("--home-healthy", healthy.as_deref());
     line
 }
 

@@ -21,6 +21,7 @@ pub(super) fn set_cluster(mut draft: Draft<'_>, wanted: &SetCluster) -> Result<P
         new.arbiter.clone_from(arbiter);
     }
     new.reference = wanted.reference.unwrap_or(old.reference);
+    new.timing.home_healthy_ms = wanted.home_healthy_ms.or(old.timing.home_healthy_ms);
     if new == *old {
         return draft.unchanged(format!("{} is set so already", wanted.cluster));
     }
@@ -108,6 +109,16 @@ pub(super) fn effects_of(draft: &mut Draft<'_>, old: &ClusterDocument, new: &Clu
             }
         };
         draft.say(ConsequenceKind::Protection, sentence);
+    }
+    if old.home_healthy() != new.home_healthy() {
+        draft.say(
+            ConsequenceKind::Fallback,
+            format!(
+                "automatic fallback waits until home has been healthy for {} (before: {})",
+                span(new.home_healthy()),
+                span(old.home_healthy())
+            ),
+        );
     }
     for service in &new.services {
         if let Some(former) = old.service(service.id) {

@@ -377,6 +377,9 @@ pub struct SetSettings {
     /// An address that answers only if one's own link works, or `gateway`
     #[arg(long, value_name = "ADDR")]
     pub reference: Option<Reference>,
+    /// How long home must have been healthy before a service returns by itself, as `5m` (at most a day)
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub home_healthy: Option<Duration>,
 }
 
 /// Services.

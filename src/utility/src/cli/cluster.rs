@@ -130,6 +130,10 @@ fn set(cluster: ClusterName, settings: SetSettings) -> SetCluster {
         }),
         arbiter: settings.arbiter,
         reference: settings.reference.map(|r| r.0),
+        // What does not fit is refused by the rule, which names the range.
+        home_healthy_ms: settings
+            .home_healthy
+            .map(|t| u32::try_from(t.as_millis()).unwrap_or(u32::MAX)),
         ..SetCluster::of(cluster)
     }
 }

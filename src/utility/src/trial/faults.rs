@@ -14,7 +14,7 @@ use super::ground::{CLUSTER, Event, Ground, at_home, runs_on};
 use super::scenes;
 
 /// The service and nodes that are tried.
-const SERVICE: &str = "web1";
+pub(super) const SERVICE: &str = "web1";
 const HOME: &str = "n1";
 const STANDBY: &str = "sb1";
 
@@ -33,6 +33,7 @@ const TRIALS: &[(&str, &str, Trial)] = &[
     ("agent-gone", "lan", agent_gone),
     ("agent-freeze", "lan", agent_freeze),
     ("split", "lan", split),
+    ("split-auto", "lan", scenes::split_then_automatic),
     ("cut-one", "lan", cut_one),
     ("priorities", "lan", scenes::priorities),
 ];
@@ -373,7 +374,7 @@ fn stays_away(ground: &Ground) -> Result<()> {
 
 /// S1: home is cut off from all nodes, not from the client. Both run, the status says so; healed, home stops
 /// and the standby speaks last.
-fn split(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+pub(super) fn split(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     let mut heal_took = Duration::ZERO;
     let report = probed(ground, || {
         ground.lab.isolate(HOME)?;

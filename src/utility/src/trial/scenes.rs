@@ -2,12 +2,13 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use backstay_core::engine::ServiceState;
 use backstay_lab::probe::ProbeReport;
 
-use super::faults::{Figures, never_two, probed};
+use super::faults::{Figures, SERVICE, never_two, probed, split};
 use super::ground::{CLUSTER, Ground, at_home, create_command, runs_on};
 
 /// C11: the cluster is made while clients talk through the present address: a TCP connection that is open
@@ -27,6 +28,24 @@ pub(super) fn create(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     never_two(&report)?;
     ensure!(report.gap_ms <= 10.0, "a gap of {:.1} ms", report.gap_ms);
     Ok((report, Figures::new()))
+}
+
+/// S1, then F9: after the split the service returns by itself, once home has been well for long enough.
+pub(super) fn split_then_automatic(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    ground.backstay(&["cluster", "set", CLUSTER, "--home-healthy", "8s"])?;
+    ground.backstay(&["service", "set", SERVICE, "--fallback", "auto"])?;
+    let tried = split(ground).and_then(|done| {
+        let healed = Instant::now();
+        ground.wait("F9: it runs at home again, by itself", |v| {
+            v.services.iter().all(at_home)
+        })?;
+        Ok((done, healed.elapsed()))
+    });
+    ground.backstay(&["service", "set", SERVICE, "--fallback", "manual"])?;
+    ground.backstay(&["cluster", "set", CLUSTER, "--home-healthy", "5m"])?;
+    let ((report, mut figures), returned) = tried?;
+    figures.insert("returned_s".to_owned(), returned.as_secs_f64());
+    Ok((report, figures))
 }
 
 /// F3 to F6 and L1 with real nodes: two die, the more important service has the standby; a locked one stays.

@@ -29,6 +29,17 @@ fn f7_a_changed_fallback_says_who_returns() {
 #[test]
 fn protocol_1_another_profile_begins_an_epoch() {
     let mut wanted = SetCluster::of("c1".parse().unwrap());
+    wanted.home_healthy_ms = Some(8_000);
+    let plan = world().agreed(&Action::SetCluster(wanted));
+    assert_eq!(
+        plan.command,
+        "backstay cluster set c1 --home-healthy 8000ms"
+    );
+    assert_eq!(
+        said(&plan, ConsequenceKind::Fallback),
+        ["automatic fallback waits until home has been healthy for 8 s (before: 300 s)"]
+    );
+    let mut wanted = SetCluster::of("c1".parse().unwrap());
     wanted.profile = Some(Profile::Fast);
     let action = Action::SetCluster(wanted);
     let plan = world().agreed(&action);
