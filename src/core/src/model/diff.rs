@@ -31,7 +31,14 @@ impl fmt::Display for Difference {
 }
 
 /// Keys that change with every revision or say nothing to an admin.
-const BOOK_KEEPING: [&str; 5] = ["revision", "epoch", "changed", "base", "next_service"];
+const BOOK_KEEPING: [&str; 6] = [
+    "revision",
+    "epoch",
+    "changed",
+    "base",
+    "next_service",
+    "former", // shown as members that are gone
+];
 
 /// The differences that mean something to an admin, without secrets, in the order of the document.
 pub fn differences(old: &ClusterDocument, new: &ClusterDocument) -> Vec<Difference> {

@@ -5,7 +5,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use backstay_core::engine::{ClusterView, NodeState, NodeView, merge};
-use backstay_core::model::{Changed, ClusterDocument, NodeName, SystemDocument, SystemNode};
+use backstay_core::model::{
+    Changed, ClusterDocument, NodeName, SystemCluster, SystemDocument, SystemNode,
+};
 use backstay_wire::rpc::{Code, Facts, Hello, Request, Status, Text};
 use ipnet::IpNet;
 
@@ -15,7 +17,7 @@ use crate::remote::contacts::Contacts;
 use crate::remote::{Client, Contact, Handle, HostKey, Pins, RemoteError, Target, fanout};
 
 /// How much later than the one before the next contact is tried when nobody has answered.
-const STAGGER: Duration = Duration::from_secs(1);
+const STAGGER: Duration = Duration::from_millis(500);
 
 /// Reaches the nodes of a system.
 #[derive(Clone)]
@@ -410,29 +412,36 @@ impl Gatherer {
         let system = system_of(&mut entry)?;
         let mut unseen = Vec::new();
         let mut sessions = vec![entry];
-        for cluster in system.iter().flat_map(|s| &s.clusters) {
-            if views.iter().any(|v| v.name == cluster.name) {
-                continue;
-            }
-            let nodes = system.iter().flat_map(|s| &s.nodes);
-            let entries: Vec<Target> = nodes
-                .filter(|n| cluster.members.contains(&n.name))
-                .filter_map(|n| self.target_of(n).ok())
-                .collect();
-            let there = Self {
-                entries,
-                ..self.clone()
-            };
-            let seen = there.enter().and_then(|mut client| {
-                let status = client.call::<Status>(Request::Status)?;
-                sessions.push(client);
-                Ok(status)
-            });
-            match seen {
-                Ok(status) => views.extend(status.clusters),
-                Err(why) => unseen.push((cluster.clone(), why)),
-            }
-        }
+        let others: Vec<SystemCluster> = system
+            .iter()
+            .flat_map(|s| s.clusters.iter().cloned())
+            .filter(|cluster| views.iter().all(|v| v.name != cluster.name))
+            .collect();
+        let asked = others.clone();
+        let entries: Vec<Self> = others
+            .iter()
+            .map(|c| self.within(c, system.as_ref()))
+            .collect();
+        let ask = |there: Self| -> Result<_, Failure> {
+            let mut client = there.enter()?;
+            let status = client.call::<Status>(Request::Status)?;
+            Ok((status, client))
+        };
+        fanout(
+            entries,
+            self.handle.deadlines.whole(),
+            ask,
+            |index, said| {
+                let silent = || Failure::new(Exit::Timeout, "none of its nodes answered in time");
+                match said.unwrap_or_else(|| Err(silent())) {
+                    Ok((status, client)) => {
+                        views.extend(status.clusters);
+                        sessions.push(client);
+                    }
+                    Err(why) => unseen.push((asked[index].clone(), why)),
+                }
+            },
+        );
         self.ask_the_doubtful(&mut views, system.as_ref());
         Ok(Seen {
             views: merged(&views),
@@ -443,8 +452,23 @@ impl Gatherer {
     }
 }
 
+impl Gatherer {
+    /// The same, by the members of one cluster.
+    fn within(&self, cluster: &SystemCluster, system: Option<&SystemDocument>) -> Self {
+        let nodes = system.iter().flat_map(|s| &s.nodes);
+        let entries = nodes
+            .filter(|n| cluster.members.contains(&n.name))
+            .filter_map(|n| self.target_of(n).ok())
+            .collect();
+        Self {
+            entries,
+            ..self.clone()
+        }
+    }
+}
+
 /// How long a node that others do not hear may take to answer: usually it is off.
-const DOUBTFUL: Duration = Duration::from_secs(2);
+const DOUBTFUL: Duration = Duration::from_millis(1_500);
 
 impl Gatherer {
     /// S1: a node that is not heard by whoever was asked may be cut off and run its services. It is asked itself.
@@ -478,7 +502,7 @@ pub struct Seen {
     /// One view of each cluster.
     pub views: Vec<ClusterView>,
     /// U7: clusters of which nobody answered: unknown, never their last state.
-    pub unseen: Vec<(backstay_core::model::SystemCluster, Failure)>,
+    pub unseen: Vec<(SystemCluster, Failure)>,
     /// The system as the entry knows it.
     pub system: Option<SystemDocument>,
     /// The sessions that were used, to go on with.

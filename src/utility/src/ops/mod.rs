@@ -11,6 +11,9 @@ pub mod gather;
 pub mod preflight;
 pub mod watch;
 
+#[cfg(test)]
+mod scale;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -136,12 +136,8 @@ pub trait Gate: Send {
     fn install(&mut self) -> Result<(), GateError>;
 
     /// Replaces the list of guarded addresses. An address that leaves the list is no longer filtered at all; one
-    /// that enters is closed at once unless a slot is open for it (see [`Gate::adopt`]).
+    /// that enters is closed at once unless a slot is open for it: open one before, and it loses no packet (C11).
     fn guard(&mut self, addrs: &[IpAddr]) -> Result<(), GateError>;
-
-    /// Puts addresses that are in use under guard without losing a packet (C11): adds them to the guarded list
-    /// and opens `slot` for them in the same transaction.
-    fn adopt(&mut self, addrs: &[IpAddr], slot: usize, hold: Duration) -> Result<(), GateError>;
 
     /// Arms a slot for `hold` from now and takes it out of `live` (PROTOCOL 14). Opens nothing.
     fn arm(&mut self, addrs: &[IpAddr], slot: usize, hold: Duration) -> Result<(), GateError>;
@@ -149,9 +145,6 @@ pub trait Gate: Send {
     /// Makes a slot live: the address is open for as long as the slot stays armed (PROTOCOL 16). Adding twice is
     /// fine. A slot that has run out stays closed.
     fn live(&mut self, addrs: &[IpAddr], slot: usize) -> Result<(), GateError>;
-
-    /// [`Gate::arm`] and [`Gate::live`] in one transaction.
-    fn arm_live(&mut self, addrs: &[IpAddr], slot: usize, hold: Duration) -> Result<(), GateError>;
 
     /// Takes addresses out of all slots and reads back that they are out (PROTOCOL 19).
     ///

@@ -432,17 +432,6 @@ impl Gate for NativeGate {
         })
     }
 
-    fn adopt(&mut self, addrs: &[IpAddr], slot: usize, hold: Duration) -> Result<(), GateError> {
-        let hold_ms = checked(addrs, slot, Some(hold))?;
-        self.transact("adopt addresses", |steps| {
-            for plane in planes_for(addrs) {
-                steps.add(plane, plane.guarded, addrs, None);
-                steps.arm(plane, addrs, slot, hold_ms);
-                steps.add(plane, plane.live[slot], addrs, None);
-            }
-        })
-    }
-
     fn arm(&mut self, addrs: &[IpAddr], slot: usize, hold: Duration) -> Result<(), GateError> {
         let hold_ms = checked(addrs, slot, Some(hold))?;
         self.transact("arm a slot", |steps| {
@@ -456,16 +445,6 @@ impl Gate for NativeGate {
         checked(addrs, slot, None)?;
         self.transact("make a slot live", |steps| {
             for plane in planes_for(addrs) {
-                steps.add(plane, plane.live[slot], addrs, None);
-            }
-        })
-    }
-
-    fn arm_live(&mut self, addrs: &[IpAddr], slot: usize, hold: Duration) -> Result<(), GateError> {
-        let hold_ms = checked(addrs, slot, Some(hold))?;
-        self.transact("arm a slot and make it live", |steps| {
-            for plane in planes_for(addrs) {
-                steps.arm(plane, addrs, slot, hold_ms);
                 steps.add(plane, plane.live[slot], addrs, None);
             }
         })

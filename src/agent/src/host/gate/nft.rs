@@ -138,17 +138,6 @@ impl Gate for NftGate {
         self.run("guard addresses", &script)
     }
 
-    fn adopt(&mut self, addrs: &[IpAddr], slot: usize, hold: Duration) -> Result<(), GateError> {
-        let hold_ms = checked(addrs, slot, Some(hold))?;
-        let mut script = Script::default();
-        for plane in &PLANES {
-            script.add(plane, plane.guarded, addrs, None);
-            script.arm(plane, addrs, slot, hold_ms);
-            script.add(plane, plane.live[slot], addrs, None);
-        }
-        self.run("adopt addresses", &script)
-    }
-
     fn arm(&mut self, addrs: &[IpAddr], slot: usize, hold: Duration) -> Result<(), GateError> {
         let hold_ms = checked(addrs, slot, Some(hold))?;
         let mut script = Script::default();
@@ -165,16 +154,6 @@ impl Gate for NftGate {
             script.add(plane, plane.live[slot], addrs, None);
         }
         self.run("make a slot live", &script)
-    }
-
-    fn arm_live(&mut self, addrs: &[IpAddr], slot: usize, hold: Duration) -> Result<(), GateError> {
-        let hold_ms = checked(addrs, slot, Some(hold))?;
-        let mut script = Script::default();
-        for plane in &PLANES {
-            script.arm(plane, addrs, slot, hold_ms);
-            script.add(plane, plane.live[slot], addrs, None);
-        }
-        self.run("arm a slot and make it live", &script)
     }
 
     fn close(&mut self, addrs: &[IpAddr]) -> Result<(), GateError> {
