@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use backstay_core::engine::ServiceState;
 use backstay_lab::probe::ProbeReport;
 
-use super::faults::{Figures, SERVICE, never_two, probed, split};
+use super::faults::{Figures, SERVICE, never_two, probed, split, undisturbed};
 use super::ground::{CLUSTER, Ground, at_home, create_command, runs_on};
 
 /// C11: the cluster is made while clients talk through the present address: a TCP connection that is open
@@ -25,8 +25,7 @@ pub(super) fn create(ground: &Ground) -> Result<(ProbeReport, Figures)> {
         ground.wait("every service at home", |v| v.services.iter().all(at_home))?;
         echo.say("still")
     })?;
-    never_two(&report)?;
-    ensure!(report.gap_ms <= 10.0, "a gap of {:.1} ms", report.gap_ms);
+    undisturbed(&report)?;
     Ok((report, Figures::new()))
 }
 
