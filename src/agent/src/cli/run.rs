@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,10 +32,25 @@ const MCL_ONFAULT: i32 = 4;
 
 /// Runs the agent until it is told to end.
 pub(super) fn run(folders: &Folders, simulate: bool) -> Result<()> {
+    lock_memory();
+    // systemd gives the real-time class to this thread alone, since the unit resets it for threads and processes that
+    // are made later (sched(7), SCHED_RESET_ON_FORK). It is for decisions: what is done once, at the start, must not
+    // take a processor away from the services.
+    let ready = std::thread::scope(|scope| {
+        let start = scope.spawn(|| start(folders, simulate));
+        start.join()
+    });
+    let decider = ready.map_err(|_| anyhow!("the start broke off"))??;
+    decider.run();
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    Ok(())
+}
+
+/// Opens everything, and starts every thread but that of the decisions.
+fn start(folders: &Folders, simulate: bool) -> Result<Decider> {
     make_folder(&folders.state)
         .with_context(|| format!("can't make {}", folders.state.display()))?;
     let run_folder = RunFolder::lock(&folders.run)?;
-    lock_memory();
     let permits = if simulate {
         Permits::below(&folders.run.join("units"), &folders.run.join("permit"))
     } else {
@@ -78,11 +93,7 @@ pub(super) fn run(folders: &Folders, simulate: bool) -> Result<()> {
     std::thread::Builder::new()
         .name("supervise".into())
         .spawn(move || supervise(&pulse))?;
-    // On the main thread: it alone has the real-time class, since the unit resets it for threads and processes
-    // that are made later (sched(7), SCHED_RESET_ON_FORK).
-    decider.run();
-    let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    Ok(())
+    Ok(decider)
 }
 
 /// A page of the failover path that was swapped out would cost more than the failover.
