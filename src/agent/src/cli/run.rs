@@ -4,9 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use sd_notify::NotifyState;
+use thread_priority::unix::{
+    RealtimeThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
+use thread_priority::{ThreadPriority, ThreadPriorityValue};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -27,30 +32,17 @@ const ASK: Duration = Duration::from_secs(2);
 const LOGIND_AGAIN: Duration = Duration::from_secs(10);
 /// Where an admin's unit files and drop-ins lie.
 const UNITS: &str = "/etc/systemd/system";
+/// Priority in the real-time class, 1 to 99: above ordinary work, below what keeps the kernel going.
+const REAL_TIME: u8 = 10;
 /// `MCL_ONFAULT` of mman.h (Linux 4.4): lock what is used, not whole reserved stacks. nix has no name for it.
 const MCL_ONFAULT: i32 = 4;
 
 /// Runs the agent until it is told to end.
 pub(super) fn run(folders: &Folders, simulate: bool) -> Result<()> {
-    lock_memory();
-    // systemd gives the real-time class to this thread alone, since the unit resets it for threads and processes that
-    // are made later (sched(7), SCHED_RESET_ON_FORK). It is for decisions: what is done once, at the start, must not
-    // take a processor away from the services.
-    let ready = std::thread::scope(|scope| {
-        let start = scope.spawn(|| start(folders, simulate));
-        start.join()
-    });
-    let decider = ready.map_err(|_| anyhow!("the start broke off"))??;
-    decider.run();
-    let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    Ok(())
-}
-
-/// Opens everything, and starts every thread but that of the decisions.
-fn start(folders: &Folders, simulate: bool) -> Result<Decider> {
     make_folder(&folders.state)
         .with_context(|| format!("can't make {}", folders.state.display()))?;
     let run_folder = RunFolder::lock(&folders.run)?;
+    lock_memory();
     let permits = if simulate {
         Permits::below(&folders.run.join("units"), &folders.run.join("permit"))
     } else {
@@ -93,7 +85,26 @@ fn start(folders: &Folders, simulate: bool) -> Result<Decider> {
     std::thread::Builder::new()
         .name("supervise".into())
         .spawn(move || supervise(&pulse))?;
-    Ok(decider)
+    if !simulate {
+        before_ordinary_work();
+    }
+    decider.run();
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    Ok(())
+}
+
+/// Gives this thread the real-time class. It is for decisions alone, and so comes last: what a start costs, its sandbox
+/// included, would take a processor away from the services for 20 ms and more.
+fn before_ordinary_work() {
+    let class = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+    let set = ThreadPriorityValue::try_from(REAL_TIME).and_then(|priority| {
+        let priority = ThreadPriority::Crossplatform(priority);
+        set_thread_priority_and_policy(thread_native_id(), priority, class)
+            .map_err(|error| error.to_string())
+    });
+    if let Err(error) = set {
+        tracing::warn!("no real-time class: {error}; a busy machine may hold up decisions");
+    }
 }
 
 /// A page of the failover path that was swapped out would cost more than the failover.
