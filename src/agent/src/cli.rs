@@ -10,10 +10,12 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use crate::host::gate::{BootLoad, boot_load};
 use crate::store::Folders;
+use crate::work::SimulatedHands;
 
 /// The daemon of Backstay on each node.
 #[derive(Debug, Parser)]
@@ -75,6 +77,9 @@ struct RunArgs {
     /// Without root: addresses and gate are only pretended, so beats need loopback addresses
     #[arg(long)]
     simulate: bool,
+    /// An address of the pretended machine, as its own network configuration would have it; repeatable
+    #[arg(long = "address", value_name = "ADDR/LEN", requires = "simulate")]
+    addresses: Vec<IpNet>,
 }
 
 /// Runs the program.
@@ -118,7 +123,8 @@ fn start(folders: &Folders, args: &RunArgs) -> Result<()> {
     } else {
         log.init();
     }
-    let ran = run::run(folders, args.simulate);
+    let simulated = args.simulate.then(|| SimulatedHands::with(&args.addresses));
+    let ran = run::run(folders, simulated);
     if ran.is_err() && std::env::var_os("NOTIFY_SOCKET").is_some() {
         // systemd starts it again at once, which is right after a crash and not where starting itself fails.
         std::thread::sleep(std::time::Duration::from_secs(2));

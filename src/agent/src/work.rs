@@ -8,7 +8,7 @@ mod simulated;
 mod units;
 
 pub use machine::{RealHands, ThisMachine};
-pub use simulated::SimulatedHands;
+pub use simulated::{SimulatedHands, SimulatedMachine};
 pub use units::UnitsThread;
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

@@ -245,6 +245,7 @@ fn facts() -> Facts {
             active: "active".into(),
             enabled: false,
         }],
+        simulated: true,
     }
 }
 

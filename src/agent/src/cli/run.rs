@@ -16,13 +16,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::decide::{Decider, Hands, Input, Outbox, Pulse, inputs};
-use crate::documents::Keeper;
+use crate::documents::{Keeper, Machine};
 use crate::host::shutdown::{Delay, Said};
 use crate::host::units::{Permits, Units};
 use crate::serve::{Desk, listen};
 use crate::store::journal::Journal;
 use crate::store::{Folders, RunFolder, make_folder};
-use crate::work::{Crew, RealHands, SimulatedHands, ThisMachine, UnitsThread};
+use crate::work::{Crew, RealHands, SimulatedHands, SimulatedMachine, ThisMachine, UnitsThread};
 
 /// Its own unit: asked about when it is told to end.
 const UNIT: &str = "backstay-agent.service";
@@ -37,12 +37,16 @@ const REAL_TIME: u8 = 10;
 /// `MCL_ONFAULT` of mman.h (Linux 4.4): lock what is used, not whole reserved stacks. nix has no name for it.
 const MCL_ONFAULT: i32 = 4;
 
-/// Runs the agent until it is told to end.
-pub(super) fn run(folders: &Folders, simulate: bool) -> Result<()> {
+/// Runs the agent until it is told to end; on a pretended machine, if one is given.
+pub(super) fn run(folders: &Folders, simulated: Option<SimulatedHands>) -> Result<()> {
+    let simulate = simulated.is_some();
     make_folder(&folders.state)
         .with_context(|| format!("can't make {}", folders.state.display()))?;
     let run_folder = RunFolder::lock(&folders.run)?;
-    lock_memory();
+    // Without root there is a limit on it, at which a later allocation would fail.
+    if !simulate {
+        lock_memory();
+    }
     let permits = if simulate {
         Permits::below(&folders.run.join("units"), &folders.run.join("permit"))
     } else {
@@ -50,16 +54,18 @@ pub(super) fn run(folders: &Folders, simulate: bool) -> Result<()> {
     };
     let (decide, inbox) = inputs().context("can't make the decision loop's inbox")?;
     let pulse = Pulse::default();
-    let hands: Box<dyn Hands> = if simulate {
-        tracing::warn!("--simulate: addresses and gate are only pretended");
-        Box::new(SimulatedHands::default())
-    } else {
-        Box::new(RealHands::open()?)
+    let machine = ThisMachine::new(folders, permits.clone())?;
+    let (hands, machine): (Box<dyn Hands>, Box<dyn Machine>) = match simulated {
+        Some(hands) => {
+            tracing::warn!("--simulate: addresses and gate are only pretended");
+            let machine = SimulatedMachine::new(machine, hands.clone());
+            (Box::new(hands), Box::new(machine))
+        }
+        None => (Box::new(RealHands::open()?), Box::new(machine)),
     };
     let history = Journal::open(&folders.history())?;
     let audit = Journal::open(&folders.audit())?;
-    let machine = ThisMachine::new(folders, permits.clone())?;
-    let keeper = Keeper::open(folders, &run_folder, Box::new(machine), decide.clone())?;
+    let keeper = Keeper::open(folders, &run_folder, machine, decide.clone())?;
     let keeper = Arc::new(Mutex::new(keeper));
     let units = UnitsThread::start(permits, decide.clone())?;
     let crew = Crew::start(units, Arc::clone(&keeper), history.clone(), decide.clone())?;

@@ -76,14 +76,9 @@ impl Machine for ThisMachine {
             let none = |_| service::verdict(0, 1);
             return self.runtime.block_on(look).unwrap_or_else(none);
         }
-        // Nothing of it can be asked: it is where its address is.
-        let aliases = &errand.service.aliases;
         let there = Network::open().and_then(|mut network| network.interfaces());
         let there = there.unwrap_or_default();
-        let here = |ip| there.iter().any(|i: &Interface| i.carries(ip));
-        let running = aliases.iter().filter(|alias| here(alias.ip())).count();
-        let all = running == aliases.len() && running > 0;
-        service::verdict(usize::from(all), 1)
+        where_its_addresses_are(errand, |ip| there.iter().any(|i: &Interface| i.carries(ip)))
     }
 
     fn keep_from_boot(&mut self, wanted: &[String]) -> Result<()> {
@@ -115,6 +110,17 @@ impl Machine for ThisMachine {
         write_durably(&self.list, wanted.join("\n").as_bytes())?;
         Ok(())
     }
+}
+
+/// A service of which nothing can be asked runs where its addresses are.
+pub(super) fn where_its_addresses_are(
+    errand: &Errand,
+    here: impl Fn(IpAddr) -> bool,
+) -> UnitsState {
+    let aliases = &errand.service.aliases;
+    let running = aliases.iter().filter(|alias| here(alias.ip())).count();
+    let all = running == aliases.len() && running > 0;
+    service::verdict(usize::from(all), 1)
 }
 
 /// What works in microseconds: for the decision loop.

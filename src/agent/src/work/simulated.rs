@@ -1,4 +1,5 @@
-//! Hands that only pretend: for agents without root on loopback addresses (`run --simulate`), and for tests.
+//! Hands and a machine that only pretend: for agents without root on loopback addresses (`run --simulate`), and for
+//! tests.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,11 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
-use backstay_core::engine::GateOp;
+use backstay_core::engine::{GateOp, UnitsState};
 use backstay_core::time::Mono;
+use backstay_wire::rpc::{AddressFact, Facts, InterfaceFact};
 use ipnet::IpNet;
 
-use crate::decide::{Hands, Happened};
+use super::machine::{ThisMachine, where_its_addresses_are};
+use super::service;
+use crate::decide::{Errand, Hands, Happened};
+use crate::documents::Machine;
 use crate::host::clock;
 
 /// One slot of one address.
@@ -26,7 +31,7 @@ struct Slot {
 struct World {
     guarded: Vec<IpAddr>,
     slots: BTreeMap<IpAddr, [Slot; GateOp::SLOTS as usize]>,
-    addresses: Vec<IpAddr>,
+    addresses: Vec<IpNet>,
     announced: BTreeMap<IpAddr, u32>,
 }
 
@@ -37,6 +42,13 @@ pub struct SimulatedHands {
 }
 
 impl SimulatedHands {
+    /// A machine with these addresses.
+    pub fn with(addresses: &[IpNet]) -> Self {
+        let hands = Self::default();
+        hands.world().addresses = addresses.to_vec();
+        hands
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -55,7 +67,12 @@ impl SimulatedHands {
 
     /// Whether this machine has the address and lets it pass.
     pub fn answers(&self, address: IpAddr) -> bool {
-        self.passes(address) && self.world().addresses.contains(&address)
+        self.passes(address) && self.has(address)
+    }
+
+    /// Whether this machine has the address.
+    fn has(&self, address: IpAddr) -> bool {
+        self.world().addresses.iter().any(|a| a.addr() == address)
     }
 
     /// How often the address was announced.
@@ -127,9 +144,8 @@ impl Hands for SimulatedHands {
     }
 
     fn add_address(&mut self, address: IpNet) -> Result<()> {
-        let mut world = self.world();
-        if !world.addresses.contains(&address.addr()) {
-            world.addresses.push(address.addr());
+        if !self.has(address.addr()) {
+            self.world().addresses.push(address);
         }
         Ok(())
     }
@@ -137,12 +153,12 @@ impl Hands for SimulatedHands {
     fn remove_address(&mut self, address: IpNet) -> Result<()> {
         self.world()
             .addresses
-            .retain(|there| *there != address.addr());
+            .retain(|there| there.addr() != address.addr());
         Ok(())
     }
 
     fn addresses(&mut self) -> Result<Vec<IpAddr>> {
-        Ok(self.world().addresses.clone())
+        Ok(self.world().addresses.iter().map(IpNet::addr).collect())
     }
 
     fn carrier(&mut self, _: IpAddr) -> Result<Option<bool>> {
@@ -163,5 +179,118 @@ impl Hands for SimulatedHands {
 
     fn happened(&mut self) -> Happened {
         Happened::default()
+    }
+}
+
+/// This machine, but with the addresses of pretended hands, without a gate in the kernel and without units: commands
+/// of services are really run.
+pub struct SimulatedMachine {
+    machine: ThisMachine,
+    hands: SimulatedHands,
+}
+
+impl SimulatedMachine {
+    /// The machine of those hands.
+    pub fn new(machine: ThisMachine, hands: SimulatedHands) -> Self {
+        Self { machine, hands }
+    }
+}
+
+impl Machine for SimulatedMachine {
+    fn facts(&mut self) -> Facts {
+        let addresses = self.hands.world().addresses.clone();
+        let addresses = addresses.iter().map(|net| AddressFact {
+            address: net.to_string(),
+        });
+        Facts {
+            simulated: true,
+            systemd: None,
+            gate: None,
+            interfaces: vec![InterfaceFact {
+                name: "simulated".into(),
+                carrier: true,
+                addresses: addresses.collect(),
+                ..InterfaceFact::default()
+            }],
+            gateways: Vec::new(),
+            units: Vec::new(),
+            ..self.machine.facts()
+        }
+    }
+
+    fn look(&mut self, errand: &Errand) -> UnitsState {
+        if service::can_be_looked_at(errand) {
+            return self.machine.look(errand);
+        }
+        where_its_addresses_are(errand, |ip| self.hands.has(ip))
+    }
+
+    fn keep_from_boot(&mut self, wanted: &[String]) -> Result<()> {
+        self.machine.keep_from_boot(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_core::model::Command;
+
+    use super::*;
+    use crate::host::units::Permits;
+    use crate::samples::cluster;
+    use crate::store::Folders;
+
+    fn machine(folder: &std::path::Path, hands: &SimulatedHands) -> SimulatedMachine {
+        let folders = Folders::below(folder);
+        let permits = Permits::below(&folder.join("units"), &folder.join("permit"));
+        SimulatedMachine::new(ThisMachine::new(&folders, permits).unwrap(), hands.clone())
+    }
+
+    #[test]
+    fn a_pretended_machine_says_so_and_has_the_addresses_of_its_hands() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut hands = SimulatedHands::with(&["127.98.2.101/24".parse().unwrap()]);
+        let mut machine = machine(folder.path(), &hands);
+        hands
+            .add_address("127.98.2.11/24".parse().unwrap())
+            .unwrap();
+        let facts = machine.facts();
+        assert!(facts.simulated && facts.gate.is_none() && facts.units.is_empty());
+        let addresses = facts.interfaces.iter().flat_map(|i| &i.addresses);
+        let addresses: Vec<&str> = addresses.map(|a| a.address.as_str()).collect();
+        assert_eq!(addresses, ["127.98.2.101/24", "127.98.2.11/24"]);
+    }
+
+    #[test]
+    fn a_service_runs_where_its_check_says_so_else_where_its_address_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let document = cluster(200);
+        let mut errand = Errand {
+            cluster: document.id,
+            service: Arc::new(document.services[0].clone()),
+            node: document.members[0].name.clone(),
+            at_home: true,
+        };
+        let mut commands = |check: &[&str]| {
+            let command = Command {
+                start: vec!["true".into()],
+                stop: vec!["true".into()],
+                check: check.iter().map(ToString::to_string).collect(),
+                timeout_ms: 10_000,
+            };
+            let service = Arc::make_mut(&mut errand.service);
+            service.units.clear();
+            service.commands = vec![command];
+            errand.clone()
+        };
+        let (unasked, well, ill) = (commands(&[]), commands(&["true"]), commands(&["false"]));
+        let alias = unasked.service.aliases[0].address;
+        let mut hands = SimulatedHands::with(&[alias]);
+        let mut machine = machine(folder.path(), &hands);
+        let runs = |state| matches!(state, UnitsState::Active { .. });
+        assert!(runs(machine.look(&unasked)));
+        assert!(!runs(machine.look(&ill)));
+        hands.remove_address(alias).unwrap();
+        assert!(runs(machine.look(&well)));
+        assert!(!runs(machine.look(&unasked)));
     }
 }

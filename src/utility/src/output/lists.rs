@@ -69,6 +69,11 @@ pub fn facts(facts: &Facts, style: Style) -> String {
         Some(false) => "not kept by NTP",
         None => "unknown",
     };
+    let gate = |facts: &Facts| match facts.gate.as_deref().filter(|g| !g.is_empty()) {
+        Some(why) => clean(why),
+        None if facts.simulated => "simulated, and so are the addresses".to_owned(),
+        None => "can be set".to_owned(),
+    };
     let mut rows: Vec<Vec<Cell>> = [
         ("host name", clean(&facts.hostname)),
         ("system", clean(&facts.os)),
@@ -81,14 +86,7 @@ pub fn facts(facts: &Facts, style: Style) -> String {
         ("processors", facts.processors.to_string()),
         ("disk free", gib(facts.disk_free)),
         ("clock", kept.to_owned()),
-        (
-            "gate",
-            facts
-                .gate
-                .as_deref()
-                .filter(|g| !g.is_empty())
-                .map_or("can be set".to_owned(), clean),
-        ),
+        ("gate", gate(facts)),
     ]
     .into_iter()
     .map(|(name, value)| vec![Cell::new(name, Tone::Dim), value.into()])

@@ -34,6 +34,9 @@ pub struct Facts {
     pub gateways: Vec<IpAddr>,
     /// Its service units.
     pub units: Vec<UnitFact>,
+    /// Its addresses and gate are only pretended.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub simulated: bool,
 }
 
 /// An interface.
