@@ -1,7 +1,7 @@
 //! What the system tests share: the programs, the lab, and looking at a machine.
 //!
-//! The tests themselves are in this crate's `tests` folder. They need root and the lab's Debian packages, and fail
-//! naming what is missing; they never pass by skipping.
+//! The tests themselves are in this crate's `tests` folder. Those on real hosts need root and the lab's Debian packages,
+//! and fail naming what is missing; they never pass by skipping.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -25,7 +25,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(20);
 /// its lock, which the caller holds. `possible` are hosts that there may be.
 pub(crate) fn clean(folder: &Folder, possible: &[Host]) -> Result<()> {
     let state = folder.state().unwrap_or(None);
-    kill_all(folder)?;
+    kill_all(|| processes(folder))?;
     for host in possible {
         if net::exists(&host.namespace()) {
             net::remove_host(host);
@@ -39,14 +39,14 @@ pub(crate) fn clean(folder: &Folder, possible: &[Host]) -> Result<()> {
     if let Some(state) = state {
         net::tidy_netns_folder(state.netns_folder_found, state.netns_mount_found)?;
     }
-    empty(folder)
+    empty(folder, "state.json")
 }
 
-/// Kills the lab's processes and waits until they are gone.
-fn kill_all(folder: &Folder) -> Result<()> {
+/// Kills processes, also such as they start meanwhile, and waits until none is left.
+pub(crate) fn kill_all(find: impl Fn() -> Vec<Process>) -> Result<()> {
     let until = Instant::now() + KILL_LIMIT;
     loop {
-        let found = processes(folder);
+        let found = find();
         if found.is_empty() {
             return Ok(());
         }
@@ -130,13 +130,13 @@ fn remove_groups(top: &Path) -> Result<()> {
     }
 }
 
-/// Empties the folder except for the lock; the state goes last, so that a
-/// clean-up that is killed can be done again.
-fn empty(folder: &Folder) -> Result<()> {
+/// Empties the folder except for the lock; the file with the state goes last, so
+/// that a clean-up that is killed can be done again.
+pub(crate) fn empty(folder: &Folder, state: &str) -> Result<()> {
     for entry in fs::read_dir(folder.path())? {
         let entry = entry?;
         let name = entry.file_name();
-        if name == "lock" || name == "state.json" {
+        if name == "lock" || name == state {
             continue;
         }
         let removed = if entry.file_type()?.is_dir() {
@@ -146,7 +146,7 @@ fn empty(folder: &Folder) -> Result<()> {
         };
         removed.with_context(|| format!("cannot remove {}", entry.path().display()))?;
     }
-    match fs::remove_file(folder.join("state.json")) {
+    match fs::remove_file(folder.join(state)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }

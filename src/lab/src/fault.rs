@@ -14,11 +14,12 @@ use crate::net;
 use crate::plan::Host;
 use crate::process::Process;
 use crate::rules::{self, CLIENT_NAME, Cut, GATEWAY_NAME};
+use crate::state::Folder;
 use crate::supervise;
 
 const OFF_LIMIT: Duration = Duration::from_secs(20);
 /// The process that is frozen as "the agent".
-const AGENT: &str = "backstay-agent";
+pub(crate) const AGENT: &str = "backstay-agent";
 
 /// What [`Lab::freeze`] stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,44 +118,14 @@ impl Lab {
         let host = self.host(name)?;
         let init = self.need_init(host)?;
         if let Some(time) = time {
-            self.thaw_later(name, time)?;
+            let mut lab = Command::new(self.folder.program());
+            thaw_later(&mut lab, &self.folder, name, time)?;
         }
         let at = monotonic_ns();
-        let mut stopped = Vec::new();
-        // Again until nothing new is found: a process may fork while we stop it.
-        loop {
-            let fresh: Vec<Process> = chosen(init, what)
-                .into_iter()
-                .filter(|process| !stopped.contains(process))
-                .collect();
-            if fresh.is_empty() {
-                break;
-            }
-            for process in fresh {
-                process.signal(Signal::SIGSTOP);
-                stopped.push(process);
-            }
-        }
-        if stopped.is_empty() {
+        if !stop_all(|| chosen(init.container(), what)) {
             bail!("no process {AGENT} runs in {name}");
         }
         Ok(at)
-    }
-
-    fn thaw_later(&self, name: &str, time: Duration) -> Result<()> {
-        let status = Command::new(self.folder.program())
-            .arg("--folder")
-            .arg(self.folder.path())
-            .args(["thaw", name, "--detach", "--after"])
-            .arg(format!("{}us", time.as_micros()))
-            .stdin(Stdio::null())
-            .status()
-            .context("cannot start backstay-lab")?;
-        ensure!(
-            status.success(),
-            "cannot arrange the end of the freeze: {status}"
-        );
-        Ok(())
     }
 
     /// Lets every stopped process of a host go on; true if any was stopped.
@@ -222,8 +193,46 @@ impl Lab {
     }
 }
 
-fn chosen(init: Process, what: Freeze) -> Vec<Process> {
-    let mut processes = init.container();
+/// Arranges the end of a freeze; `lab` is the program `backstay-lab`.
+pub(crate) fn thaw_later(
+    lab: &mut Command,
+    folder: &Folder,
+    name: &str,
+    time: Duration,
+) -> Result<()> {
+    let status = lab
+        .arg("--folder")
+        .arg(folder.path())
+        .args(["thaw", name, "--detach", "--after"])
+        .arg(format!("{}us", time.as_micros()))
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot start backstay-lab")?;
+    ensure!(
+        status.success(),
+        "cannot arrange the end of the freeze: {status}"
+    );
+    Ok(())
+}
+
+/// Stops processes, again until nothing new is found: one may fork while we stop it. False if there was none.
+pub(crate) fn stop_all(find: impl Fn() -> Vec<Process>) -> bool {
+    let mut stopped = Vec::new();
+    loop {
+        let mut fresh = find();
+        fresh.retain(|process| !stopped.contains(process));
+        if fresh.is_empty() {
+            return !stopped.is_empty();
+        }
+        for process in fresh {
+            process.signal(Signal::SIGSTOP);
+            stopped.push(process);
+        }
+    }
+}
+
+/// Of the processes of a host, those that a freeze stops.
+pub(crate) fn chosen(mut processes: Vec<Process>, what: Freeze) -> Vec<Process> {
     if what == Freeze::Agent {
         processes.retain(|process| process.name().as_deref() == Some(AGENT));
     }

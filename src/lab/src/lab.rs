@@ -28,7 +28,7 @@ const SSH_PORT: u16 = 22;
 /// How long a host may take to boot on a busy machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 /// How long to wait for another command to finish what it changes.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How to bring the lab up.
 #[derive(Debug, Clone, Default)]
@@ -169,6 +169,11 @@ impl Lab {
         fs::write(self.known_hosts(), known).context("cannot write known_hosts")
     }
 
+    /// Whether there is such a lab in this folder, complete or not.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join("state.json").exists()
+    }
+
     /// The lab in the default folder; errors if none is up.
     pub fn open() -> Result<Self> {
         Self::open_in(&default_folder())
@@ -234,13 +239,7 @@ impl Lab {
 
     /// A host by name; the error lists the names there are.
     pub fn host(&self, name: &str) -> Result<&Host> {
-        self.hosts.iter().find(|h| h.name == name).with_context(|| {
-            let names: Vec<&str> = self.hosts.iter().map(|h| h.name.as_str()).collect();
-            format!(
-                "no host \"{name}\" in the lab; there are {}",
-                names.join(" ")
-            )
-        })
+        find_host(&self.hosts, name)
     }
 
     /// PID 1 of a host that is on.
@@ -413,6 +412,17 @@ impl Lab {
     }
 }
 
+/// A host by name; the error lists the names there are.
+pub(crate) fn find_host<'a>(hosts: &'a [Host], name: &str) -> Result<&'a Host> {
+    hosts.iter().find(|h| h.name == name).with_context(|| {
+        let names: Vec<&str> = hosts.iter().map(|h| h.name.as_str()).collect();
+        format!(
+            "no host \"{name}\" in the lab; there are {}",
+            names.join(" ")
+        )
+    })
+}
+
 /// Errors without root, saying what needs it.
 pub(crate) fn need_root(what: &str) -> Result<()> {
     ensure!(
@@ -423,15 +433,20 @@ pub(crate) fn need_root(what: &str) -> Result<()> {
 }
 
 fn find_program(given: Option<&Path>) -> Result<PathBuf> {
+    given.map_or_else(|| beside("backstay-lab"), |path| there(path.to_owned()))
+}
+
+/// A program in the folder of the one that runs.
+pub(crate) fn beside(name: &str) -> Result<PathBuf> {
     let me = std::env::current_exe().context("cannot tell which program runs")?;
-    let program = match given {
-        Some(path) => path.to_owned(),
-        None if me.file_name().is_some_and(|n| n == "backstay-lab") => me,
-        None => me.with_file_name("backstay-lab"),
-    };
+    there(me.with_file_name(name))
+}
+
+fn there(program: PathBuf) -> Result<PathBuf> {
     ensure!(
         program.is_file(),
-        "the lab needs the program backstay-lab; there is none at {}",
+        "the lab needs the program {}; there is none at {}",
+        program.file_name().unwrap_or_default().display(),
         program.display()
     );
     Ok(program)
@@ -446,13 +461,13 @@ fn keygen(file: &Path, comment: &str) -> Result<()> {
 }
 
 /// The last lines of a log, for an error.
-fn tail(log: &str) -> String {
+pub(crate) fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().rev().take(5).collect();
     if lines.is_empty() {
-        return "its boot log is empty".to_owned();
+        return "its log is empty".to_owned();
     }
     let last: Vec<&str> = lines.into_iter().rev().collect();
-    format!("its boot log ends: {}", last.join(" | "))
+    format!("its log ends: {}", last.join(" | "))
 }
 
 #[cfg(test)]
@@ -463,9 +478,9 @@ mod tests {
     fn the_end_of_a_log_is_its_last_five_lines_in_order() {
         assert_eq!(
             tail("1\n2\n3\n4\n5\n6\n"),
-            "its boot log ends: 2 | 3 | 4 | 5 | 6"
+            "its log ends: 2 | 3 | 4 | 5 | 6"
         );
-        assert_eq!(tail(""), "its boot log is empty");
+        assert_eq!(tail(""), "its log is empty");
     }
 
     #[test]

@@ -12,11 +12,15 @@
 //! keeps the figures. The lab needs root and a few Debian packages
 //! ([`packages::missing`]). It knows nothing of Backstay itself: agents are
 //! installed over SSH like on any other host.
+//!
+//! Without root there is [`Loopback`]: the same agents as processes of this
+//! machine, on loopback addresses. [`Site`] is either.
 
 pub mod bench;
 mod clean;
 mod fault;
 mod lab;
+pub mod loopback;
 mod net;
 pub mod packages;
 mod plan;
@@ -27,14 +31,17 @@ mod rules;
 mod run;
 pub mod serve;
 mod service;
+mod site;
 mod state;
 mod status;
 pub mod supervise;
 
 pub use fault::{Freeze, PowerOff};
 pub use lab::{Lab, Options, SshTarget};
+pub use loopback::Loopback;
 pub use plan::{CLIENT, Host, Kind, Mac, SWITCH, fleet};
 pub use rules::Cut;
 pub use service::{Service, demo_services};
-pub use state::{FOLDER_VARIABLE, default_folder};
+pub use site::{OnlyHosts, Site, SiteStatus};
+pub use state::{DEFAULT_FOLDER, FOLDER_VARIABLE, default_folder};
 pub use status::{HostState, HostStatus, Status};

@@ -3,19 +3,17 @@
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use backstay_lab::loopback::service::Do;
 use backstay_lab::probe::{self, Probe, ProbeOptions, Until};
 use backstay_lab::serve::{self, ServeOptions};
-use backstay_lab::{Freeze, Lab, Options, default_folder, packages, supervise};
+use backstay_lab::{Freeze, Lab, Loopback, Options, Site, default_folder, packages, supervise};
 use clap::{Parser, Subcommand};
 use nix::time::{ClockId, clock_gettime};
-
-/// How long `revive` waits for a host.
-const BOOT_LIMIT: Duration = Duration::from_secs(90);
 
 #[derive(Parser)]
 #[command(
@@ -114,6 +112,9 @@ enum Verb {
     Demo,
     /// The demonstration service.
     Serve(ServeOptions),
+    /// Start, stop or check a demonstration service (agents of the lab without root run this).
+    #[command(hide = true)]
+    Service { what: Do, name: String },
     /// Look after a host (the lab runs this).
     #[command(hide = true)]
     Host {
@@ -141,7 +142,8 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments, began: Duration) -> Result<ExitCode> {
     let folder = arguments.folder.unwrap_or_else(default_folder);
     let json = arguments.json;
-    let lab = || Lab::open_in(&folder);
+    let site = || Site::open_in(&folder);
+    let lab = || anyhow::Ok(site()?.hosts("has no hosts with a network and a shell of their own")?);
     match arguments.verb {
         Verb::Up {
             yes,
@@ -161,36 +163,33 @@ fn run(arguments: Arguments, began: Duration) -> Result<ExitCode> {
             show(&lab.status()?, json)?;
         }
         Verb::Down => {
-            let text = if Lab::down_in(&folder)? {
+            let text = if Site::down_in(&folder)? {
                 "removed"
             } else {
                 "there was no lab"
             };
             eprintln!("{text}");
         }
-        Verb::Status => show(&lab()?.status()?, json)?,
+        Verb::Status => show(&site()?.status()?, json)?,
         Verb::Ssh { host, command } => return Ok(code(lab()?.ssh(&host, &command)?)),
         Verb::Client { command } => {
             let (program, rest) = command.split_first().context("no command")?;
             return Ok(code(lab()?.client_command(program).args(rest).status()?));
         }
-        Verb::Kill { host } => {
-            show(&lab()?.kill(&host)?, json)?;
-        }
-        Verb::Revive { host } => {
-            let lab = lab()?;
-            lab.revive(&host)?;
-            lab.wait_ready(&host, BOOT_LIMIT)?;
-        }
+        Verb::Kill { host } => match site()? {
+            Site::Hosts(lab) => show(&lab.kill(&host)?, json)?,
+            Site::Loopback(lab) => lab.kill(&host)?,
+        },
+        Verb::Revive { host } => site()?.revive(&host)?,
         Verb::Freeze { host, time, all } => {
             let what = if all { Freeze::Host } else { Freeze::Agent };
-            lab()?.freeze(&host, what, time)?;
+            site()?.freeze(&host, what, time)?;
         }
         Verb::Thaw {
             host,
             after,
             detach,
-        } => thaw(&lab()?, &host, after, detach)?,
+        } => thaw(&folder, &host, after, detach)?,
         Verb::Cut { from, to, one_way } => lab()?.cut(&from, &to, one_way)?,
         Verb::Isolate { host } => lab()?.isolate(&host)?,
         Verb::Heal => lab()?.heal()?,
@@ -227,6 +226,7 @@ fn run(arguments: Arguments, began: Duration) -> Result<ExitCode> {
                 u64::try_from(began.as_nanos()).unwrap_or(u64::MAX),
             )?;
         }
+        Verb::Service { what, name } => Loopback::service(&folder, &name, what)?,
         Verb::Host { name, detach } => supervise::host(&folder, &name, detach)?,
         Verb::Boot { name } => supervise::boot(&folder, &name)?,
     }
@@ -235,11 +235,11 @@ fn run(arguments: Arguments, began: Duration) -> Result<ExitCode> {
 
 /// Thaws, at once or later; with `detach` in the background, so that whoever
 /// asked need not stay.
-fn thaw(lab: &Lab, host: &str, after: Option<Duration>, detach: bool) -> Result<()> {
+fn thaw(folder: &Path, host: &str, after: Option<Duration>, detach: bool) -> Result<()> {
     if detach {
         std::process::Command::new(std::env::current_exe()?)
             .arg("--folder")
-            .arg(lab.folder())
+            .arg(folder)
             .args(["thaw", host, "--after"])
             .arg(format!("{}us", after.unwrap_or_default().as_micros()))
             .stdin(std::process::Stdio::null())
@@ -252,7 +252,7 @@ fn thaw(lab: &Lab, host: &str, after: Option<Duration>, detach: bool) -> Result<
         nix::unistd::setsid()?;
         std::thread::sleep(after);
     }
-    lab.thaw(host).map(drop)
+    Site::open_in(folder)?.thaw(host).map(drop)
 }
 
 fn show<T: serde::Serialize + std::fmt::Display>(value: &T, json: bool) -> Result<()> {

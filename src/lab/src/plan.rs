@@ -143,6 +143,12 @@ impl Host {
         ipv6(self.base_octet)
     }
 
+    /// [`Host::address`] and [`Host::base`] on a loopback network, `127.98.NUMBER.0/24`.
+    pub(crate) fn on_loopback(&self, number: u8) -> (Ipv4Addr, Ipv4Addr) {
+        let at = |octet| Ipv4Addr::new(127, 98, number, octet);
+        (at(self.octet), at(self.base_octet))
+    }
+
     /// MAC address of its `eth0`; the same after every boot.
     pub fn mac(&self) -> Mac {
         Mac::of(self.octet)

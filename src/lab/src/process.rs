@@ -63,6 +63,17 @@ impl Process {
             .collect()
     }
 
+    /// A variable of the environment with which its program was started.
+    pub(crate) fn environment(self, variable: &str) -> Option<String> {
+        let raw = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
+        raw.split(|byte| *byte == 0).find_map(|entry| {
+            let value = entry
+                .strip_prefix(variable.as_bytes())?
+                .strip_prefix(b"=")?;
+            Some(String::from_utf8_lossy(value).into_owned())
+        })
+    }
+
     /// The namespace of a kind ("pid", "net") that it is in, as the kernel names it.
     pub(crate) fn namespace(self, kind: &str) -> Option<PathBuf> {
         fs::read_link(format!("/proc/{}/ns/{kind}", self.pid)).ok()
@@ -164,6 +175,9 @@ mod tests {
         };
         assert!(!other.alive());
         assert!(!me.stopped());
+        assert_eq!(me.environment("NO_SUCH_VARIABLE"), None);
+        let cargo = me.environment("CARGO_MANIFEST_DIR");
+        assert_eq!(cargo, std::env::var("CARGO_MANIFEST_DIR").ok());
         assert!(all().contains(&me));
     }
 }

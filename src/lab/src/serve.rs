@@ -59,6 +59,9 @@ pub struct ServeOptions {
     /// Address to serve, present or not; repeatable. Without it: all there are.
     #[arg(long = "address")]
     pub addresses: Vec<IpAddr>,
+    /// Let another process serve the same addresses (`SO_REUSEPORT`): where no gate keeps two apart.
+    #[arg(long, hide = true)]
+    pub share: bool,
     /// UDP port.
     #[arg(long, default_value_t = UDP_PORT)]
     pub udp_port: u16,
@@ -116,8 +119,9 @@ pub fn serve(options: &ServeOptions, began_ns: u64) -> Result<()> {
     let counter = Arc::new(Counter::open(&options.state)?);
     let (mut datagrams, mut listeners) = (Vec::new(), Vec::new());
     for address in asked_addresses(&options.addresses) {
-        datagrams.push(udp(SocketAddr::new(address, options.udp_port))?);
-        listeners.push(tcp(SocketAddr::new(address, options.http_port))?);
+        let share = options.share;
+        datagrams.push(udp(SocketAddr::new(address, options.udp_port), share)?);
+        listeners.push(tcp(SocketAddr::new(address, options.http_port), share)?);
     }
     let times = options.state.with_file_name("times.jsonl");
     // Ready first, then the record: nobody waits for the record.
@@ -171,7 +175,7 @@ fn asked_addresses(given: &[IpAddr]) -> Vec<IpAddr> {
 }
 
 /// A socket bound to an address, whether the address is there now or not.
-fn bound(address: SocketAddr, kind: Type) -> Result<Socket> {
+fn bound(address: SocketAddr, kind: Type, share: bool) -> Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), None)?;
     // Linux takes the IPv4 option (IP_FREEBIND) on sockets of both families.
     setsockopt(&socket, sockopt::IpFreebind, &true).context("IP_FREEBIND")?;
@@ -181,14 +185,17 @@ fn bound(address: SocketAddr, kind: Type) -> Result<Socket> {
     if kind == Type::STREAM {
         socket.set_reuse_address(true)?;
     }
+    if share {
+        socket.set_reuse_port(true)?;
+    }
     socket
         .bind(&address.into())
         .with_context(|| format!("cannot bind to {address}"))?;
     Ok(socket)
 }
 
-fn udp(address: SocketAddr) -> Result<Socket> {
-    let socket = bound(address, Type::DGRAM)?;
+fn udp(address: SocketAddr, share: bool) -> Result<Socket> {
+    let socket = bound(address, Type::DGRAM, share)?;
     // So that the answer leaves from the address that was asked.
     if address.is_ipv4() {
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
@@ -198,8 +205,8 @@ fn udp(address: SocketAddr) -> Result<Socket> {
     Ok(socket)
 }
 
-fn tcp(address: SocketAddr) -> Result<TcpListener> {
-    let socket = bound(address, Type::STREAM)?;
+fn tcp(address: SocketAddr, share: bool) -> Result<TcpListener> {
+    let socket = bound(address, Type::STREAM, share)?;
     socket.listen(128)?;
     Ok(socket.into())
 }
@@ -401,7 +408,7 @@ mod tests {
 
     #[test]
     fn answers_leave_from_the_address_that_was_asked() {
-        let server = udp("0.0.0.0:0".parse().unwrap()).unwrap();
+        let server = udp("0.0.0.0:0".parse().unwrap(), false).unwrap();
         let port = server.local_addr().unwrap().as_socket().unwrap().port();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client
@@ -427,8 +434,8 @@ mod tests {
     fn binds_to_an_address_that_is_not_there() {
         // 192.0.2.0/24 and 2001:db8::/32 are for documentation (RFC 5737, 3849).
         for absent in ["192.0.2.250:0", "[2001:db8::fa]:0"] {
-            udp(absent.parse().unwrap()).unwrap();
-            tcp(absent.parse().unwrap()).unwrap();
+            udp(absent.parse().unwrap(), false).unwrap();
+            tcp(absent.parse().unwrap(), false).unwrap();
         }
     }
 

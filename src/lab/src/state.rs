@@ -19,12 +19,24 @@ use crate::rules::Cut;
 
 /// Environment variable that names the lab's folder.
 pub const FOLDER_VARIABLE: &str = "BACKSTAY_LAB_DIR";
-const DEFAULT_FOLDER: &str = "/var/lib/backstay-lab";
+/// The lab's folder unless told otherwise, for root.
+pub const DEFAULT_FOLDER: &str = "/var/lib/backstay-lab";
 
 /// The lab's folder unless told otherwise: [`FOLDER_VARIABLE`], else
-/// `/var/lib/backstay-lab`.
+/// `/var/lib/backstay-lab`; without root a folder of the user's own.
 pub fn default_folder() -> PathBuf {
-    std::env::var_os(FOLDER_VARIABLE).map_or_else(|| DEFAULT_FOLDER.into(), PathBuf::from)
+    if let Some(path) = std::env::var_os(FOLDER_VARIABLE).filter(|v| !v.is_empty()) {
+        return path.into();
+    }
+    let user = nix::unistd::geteuid();
+    if user.is_root() {
+        return DEFAULT_FOLDER.into();
+    }
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    own.filter(|path| path.is_dir()).map_or_else(
+        || std::env::temp_dir().join(format!("backstay-lab-{user}")),
+        |path| path.join("backstay-lab"),
+    )
 }
 
 /// The lab's folder and what lies where in it.
@@ -173,7 +185,7 @@ impl Running {
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -185,7 +197,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 /// Whole or not at all: readers never see half a file.
-fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
+pub(crate) fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
     let partial = path.with_extension(format!("partial-{}", std::process::id()));
     let attempt = || -> std::io::Result<()> {
         let mut file = File::create(&partial)?;

@@ -50,6 +50,9 @@ pub struct Common {
     /// Talk to the hosts of the lab, from its client's network
     #[arg(long, global = true)]
     pub lab: bool,
+    /// Filled in for the lab without root.
+    #[arg(skip)]
+    pub sockets: crate::remote::Sockets,
     /// Text for people or JSON for programs
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,

@@ -172,6 +172,7 @@ impl Context {
     pub(super) fn handle(&self) -> Handle {
         let network = Network {
             ssh: Arc::clone(&self.ssh),
+            sockets: self.common.sockets.clone(),
         };
         Handle {
             connector: Arc::new(network),

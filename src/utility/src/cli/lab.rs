@@ -3,23 +3,27 @@
 
 use std::io::IsTerminal;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process;
 use std::time::Duration;
 
+use backstay_core::model::Command;
+use backstay_core::plan::Action;
+use backstay_lab::loopback::service::Do;
+use backstay_lab::loopback::{FOLDER_MARK, WHAT_IT_IS};
 use backstay_lab::probe::{self, ProbeOptions, Until};
-use backstay_lab::{Freeze, Lab, Options, default_folder, packages};
+use backstay_lab::{
+    DEFAULT_FOLDER, Freeze, Host, Lab, Loopback, Options, Site, default_folder, packages,
+};
 use clap::Subcommand;
 
+use super::act::act;
 use super::args::{Common, Output};
 use super::context::{Context, say, say_json};
 use crate::failure::{Exit, Failure};
 use crate::output::json;
 use crate::remote::Contact;
 use crate::trial;
-
-/// How long a host may take to boot on a busy machine.
-const BOOT: Duration = Duration::from_mins(1);
 
 /// What can be done with the lab.
 #[derive(Debug, Subcommand)]
@@ -116,10 +120,32 @@ fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Error, format!("lab: {error:#}"))
 }
 
-fn open() -> Result<Lab, Failure> {
-    Lab::open_in(&default_folder())
-        .map_err(|e| failed(format!("{e:#}")).hint("`backstay lab up --yes` brings it up"))
+fn open() -> Result<Site, Failure> {
+    let folder = default_folder();
+    Site::open_in(&folder).map_err(|e| {
+        let roots = Path::new(DEFAULT_FOLDER);
+        failed(format!("{e:#}")).hint(if folder != roots && Lab::is_in(roots) {
+            "root has one: use it as root, or with sudo"
+        } else {
+            "`backstay lab up --yes` brings it up"
+        })
+    })
 }
+
+/// The lab of real hosts; "the lab on loopback addresses ..." is completed by `why_not`.
+fn hosts(why_not: &'static str) -> Result<Lab, Failure> {
+    open()?.hosts(why_not).map_err(|e| {
+        Failure::new(Exit::Refused, e.to_string())
+            .hint("take it down and bring it up as root, or with sudo: then it has real hosts")
+    })
+}
+
+/// Why no network can be cut there.
+const NO_NETWORK: &str =
+    "has no network to cut: all agents talk over the loopback interface of this machine";
+/// Why nothing can be measured there.
+const NO_FIGURES: &str =
+    "has nothing to measure: alias addresses and the gate are simulated, and no frame is ever sent";
 
 /// Runs a verb.
 pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
@@ -128,7 +154,7 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
     match verb {
         LabVerb::Up { bare, demo } => return up(common, bare, demo),
         LabVerb::Down => {
-            let was = Lab::down_in(&default_folder()).map_err(plain)?;
+            let was = Site::down_in(&default_folder()).map_err(plain)?;
             say(if was {
                 "removed\n"
             } else {
@@ -144,31 +170,34 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
             }
         }
         LabVerb::Ssh { host, command } => {
-            let status = open()?.ssh(&host, &command).map_err(plain)?;
+            let lab = hosts("has no hosts to log in to: each is only an agent's process")?;
+            let status = lab.ssh(&host, &command).map_err(plain)?;
             // The far command's own status is what the caller wants to see.
-            std::process::exit(status.code().unwrap_or(1));
+            process::exit(status.code().unwrap_or(1));
         }
         LabVerb::Kill { host } => {
             open()?.kill(&host).map_err(plain)?;
         }
         LabVerb::Revive { host } => {
-            let lab = open()?;
-            lab.revive(&host).map_err(plain)?;
-            lab.wait_ready(&host, BOOT).map_err(plain)?;
+            open()?.revive(&host).map_err(plain)?;
         }
         LabVerb::Freeze { host, time, whole } => {
             let what = if whole { Freeze::Host } else { Freeze::Agent };
             open()?.freeze(&host, what, time).map_err(plain)?;
         }
-        LabVerb::Cut { from, to, one_way } => open()?.cut(&from, &to, one_way).map_err(plain)?,
-        LabVerb::Isolate { host } => open()?.isolate(&host).map_err(plain)?,
-        LabVerb::Heal => open()?.heal().map_err(plain)?,
+        LabVerb::Cut { from, to, one_way } => {
+            let lab = hosts(NO_NETWORK)?;
+            lab.cut(&from, &to, one_way).map_err(plain)?;
+        }
+        LabVerb::Isolate { host } => hosts(NO_NETWORK)?.isolate(&host).map_err(plain)?,
+        LabVerb::Heal => hosts(NO_NETWORK)?.heal().map_err(plain)?,
         LabVerb::Bench {
             name,
             runs,
             resume,
             results,
         } => {
+            hosts(NO_FIGURES)?;
             let mut note = |line: &str| eprintln!("{line}");
             let summary = trial::bench(&name, runs, resume, results, &mut note).map_err(plain)?;
             if common.output == Output::Json {
@@ -186,7 +215,7 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
                 time,
                 ..Until::default()
             };
-            let report = probe::run(&open()?, alias, &options, until).map_err(plain)?;
+            let report = probe::run(&hosts(NO_FIGURES)?, alias, &options, until).map_err(plain)?;
             if common.output == Output::Json {
                 say_json(&json::document("LabProbe", &report), false);
             } else {
@@ -199,7 +228,18 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
 
 /// Lets every command that follows in this process talk to the lab's hosts.
 pub(super) fn enter(common: &mut Common) -> Result<(), Failure> {
-    let lab = open()?;
+    let contacts = |lab: &Path| lab.join("contacts.toml");
+    let lab = match open()? {
+        Site::Hosts(lab) => lab,
+        Site::Loopback(lab) => {
+            let socket = |host: &Host| (host.name.clone(), lab.socket(&host.name));
+            common.sockets = lab.hosts().iter().map(socket).collect();
+            common
+                .contacts
+                .get_or_insert_with(|| contacts(lab.folder()));
+            return Ok(());
+        }
+    };
     let first = lab
         .hosts()
         .first()
@@ -213,7 +253,7 @@ pub(super) fn enter(common: &mut Common) -> Result<(), Failure> {
     common.known_hosts.get_or_insert(target.known_hosts);
     common
         .contacts
-        .get_or_insert_with(|| lab.folder().join("contacts.toml"));
+        .get_or_insert_with(|| contacts(lab.folder()));
     lab.enter_client_network()
         .map_err(|e| failed(format!("{e:#}")))
 }
@@ -223,7 +263,9 @@ pub(super) fn resolve(context: &Context, contact: Contact) -> Result<Contact, Fa
     if !context.common.lab {
         return Ok(contact);
     }
-    let lab = open()?;
+    let Site::Hosts(lab) = open()? else {
+        return Ok(contact);
+    };
     if lab.host(&contact.host).is_err() {
         return Ok(contact);
     }
@@ -238,6 +280,9 @@ pub(super) fn resolve(context: &Context, contact: Contact) -> Result<Contact, Fa
 }
 
 fn up(common: &Common, bare: bool, demo: bool) -> Result<Exit, Failure> {
+    if !nix::unistd::geteuid().is_root() {
+        return up_on_loopback(common, bare, demo);
+    }
     let missing = packages::missing();
     if !missing.is_empty() {
         if !common.yes {
@@ -261,6 +306,10 @@ fn up(common: &Common, bare: bool, demo: bool) -> Result<Exit, Failure> {
     if demo {
         trial::demo(&mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;
     }
+    end_in_status()
+}
+
+fn end_in_status() -> Result<Exit, Failure> {
     let mut status = vec!["status".to_owned()];
     if std::io::stdout().is_terminal() {
         status.push("--watch".to_owned());
@@ -271,7 +320,7 @@ fn up(common: &Common, bare: bool, demo: bool) -> Result<Exit, Failure> {
 
 /// The lab's cluster was made. What is out of order in it is for the admin to see.
 fn is_up() -> Result<bool, Failure> {
-    if Lab::open_in(&default_folder()).is_err() {
+    if Site::open_in(&default_folder()).is_err() {
         return Ok(false);
     }
     let status = ["status", trial::CLUSTER, "--output", "json"].map(str::to_owned);
@@ -287,15 +336,76 @@ fn bring_up(bare: bool) -> Result<(), Failure> {
     };
     Lab::up(&options, &mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;
     if !bare {
-        for command in build_commands() {
+        for command in build_commands(trial::create_command()) {
             step(&command)?;
         }
     }
     Ok(())
 }
 
-/// What an admin would type to make the cluster of the lab.
-fn build_commands() -> Vec<Vec<String>> {
+/// Without root: says so, starts the agents, and goes the same way from there.
+fn up_on_loopback(common: &Common, bare: bool, demo: bool) -> Result<Exit, Failure> {
+    eprintln!("you are not root: {WHAT_IT_IS}");
+    if demo {
+        return Err(Failure::new(
+            Exit::Refused,
+            "--demo needs real hosts; nothing was started",
+        )
+        .hint("bring it up without --demo, then try `backstay lab kill n1`"));
+    }
+    let folder = default_folder();
+    if !bare && is_up()? {
+        eprintln!("the lab is up already");
+        return end_in_status();
+    }
+    Site::down_in(&folder).map_err(|e| failed(format!("{e:#}")))?;
+    let lab = Loopback::up(&folder, &mut |line| eprintln!("{line}"))
+        .map_err(|e| failed(format!("{e:#}")))?;
+    if bare {
+        return Ok(Exit::Done);
+    }
+    let create = trial::create_on(&lab.network(), |_| String::new());
+    for command in build_commands(create) {
+        step(&command)?;
+    }
+    give_commands(common, &lab)?;
+    end_in_status()
+}
+
+/// Writes into the cluster how its services are started and stopped where there is no systemd. They run already.
+fn give_commands(common: &Common, lab: &Loopback) -> Result<(), Failure> {
+    eprintln!(
+        "the services of {} are started and stopped by commands:",
+        trial::CLUSTER
+    );
+    let mut common = common.clone();
+    common.yes = true;
+    enter(&mut common)?;
+    act(&Context::new(common)?, |picture| {
+        let found = picture
+            .clusters
+            .iter()
+            .find(|c| c.name.as_str() == trial::CLUSTER);
+        let mut document = found
+            .cloned()
+            .ok_or_else(|| failed("its cluster is not there"))?;
+        for service in &mut document.services {
+            let words = |what| lab.service_command(service.name.as_str(), what);
+            service.commands = vec![Command {
+                start: words(Do::Start),
+                stop: words(Do::Stop),
+                check: words(Do::Check),
+                timeout_ms: 20_000,
+            }];
+        }
+        Ok(Action::Apply {
+            document: Box::new(document),
+        })
+    })
+}
+
+/// What an admin would type to make the cluster of the lab; the last word is `create`.
+fn build_commands(create: Vec<String>) -> Vec<Vec<String>> {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<String>>();
     let mut all = Vec::new();
     for host in ["n1", "n2", "n3", "sb1", "w1"] {
@@ -303,13 +413,17 @@ fn build_commands() -> Vec<Vec<String>> {
     }
     all.push(words("node role sb1 standby"));
     all.push(words("node role w1 witness"));
-    all.push(trial::create_command());
+    all.push(create);
     all
 }
 
-fn own(arguments: &[String]) -> Result<Command, Failure> {
-    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+fn own(arguments: &[String]) -> Result<process::Command, Failure> {
+    let mut command = process::Command::new(std::env::current_exe().map_err(failed)?);
     command.args(["--lab", "--yes"]).args(arguments);
+    if Loopback::is_in(&default_folder()) {
+        // So that `down` ends it too, should we be killed.
+        command.env(FOLDER_MARK, default_folder());
+    }
     Ok(command)
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use backstay_core::model::{NodeName, SystemRole};
+use backstay_core::model::{NodeId, NodeName, SystemRole};
 use backstay_core::plan::Action;
 use serde_json::json;
 
@@ -276,6 +276,9 @@ fn show_machine(context: &Context, host: &Contact, key: &HostKey, found: &Found)
 }
 
 fn add(context: &Context, host: &Contact, name: &NodeName) -> Result<Exit, Failure> {
+    if context.common.sockets.contains_key(&host.host) {
+        return add_running(context, host, name);
+    }
     let key = pin(context, host)?;
     let pins = Pins::keys([key.clone()]);
     let target = Target::Ssh {
@@ -283,31 +286,24 @@ fn add(context: &Context, host: &Contact, name: &NodeName) -> Result<Exit, Failu
         pins: pins.clone(),
     };
     let mut picture = present(context, host)?;
+    let keys = std::slice::from_ref(&key);
+    let new = Newcomer { name, host, keys };
     let session = Session::open(host, &pins, &context.ssh)?;
     let found = look(&session)?;
     show_machine(context, host, &key, &found);
     let agent = AgentBinary::load(&agent_path()?)?;
-    let action = |id| Action::AddNode {
-        name: name.clone(),
-        id,
-        contact: host.to_string(),
-        host_keys: vec![key.to_string()],
-    };
     // The identity that the system knows for this name wins over a new one: an earlier attempt may have
     // got that far, or the machine's state may have been lost.
     let known = picture.system().node(name).map(|n| n.id);
     let fresh = enrol::random()?;
     // Refusals of the rules come before anything is changed on the machine.
-    let first = plan_for(
-        &action(known.unwrap_or(backstay_core::model::NodeId(fresh))),
-        &picture,
-    )?;
+    let first = plan_for(&new.action(known.unwrap_or(NodeId(fresh))), &picture)?;
     if context.common.dry_run {
         let problems = found.problems(&host.to_string(), std::env::consts::ARCH);
         preflight::judge(problems, &[], &context.overrides())?;
         return carry_out(
             context,
-            &action(known.unwrap_or(backstay_core::model::NodeId(fresh))),
+            &new.action(known.unwrap_or(NodeId(fresh))),
             &mut picture,
         )
         .map(|_| Exit::Done);
@@ -322,55 +318,99 @@ fn add(context: &Context, host: &Contact, name: &NodeName) -> Result<Exit, Failu
         context.note(&format!("{name}: {line}"));
     })?;
     drop(session);
-    let mut client = wait_for_agent(context, &target)?;
-    let id = match (client.hello().id, known) {
-        (None, Some(known)) => known,
-        _ => enrol::identity(&client, name)?,
-    };
-    let half = |f: Failure| {
-        if installed {
-            f.changed(Changed::Yes)
-                .hint("the agent is installed; the same command again goes on from there")
-        } else {
-            f
-        }
-    };
-    let enrolled = enrol::enrol(&mut client, name, id).map_err(half)?;
-    context.note(&format!("{name}: it knows its name"));
-    picture.hellos.insert(name.clone(), client.hello().clone());
-    picture.silent.remove(name);
-    picture.crew.add(name.clone(), client);
-    remember(context, name, host, &key)?;
-    // The one question has been answered.
-    let mut yes = context.clone();
-    yes.common.yes = true;
-    match carry_out(&yes, &action(id), &mut picture).map_err(half)? {
-        End::Nothing if installed || enrolled => {
-            context.note(&format!(
-                "{name} was in the system already; its agent was put right"
-            ));
-        }
-        _ => {}
-    }
-    Ok(Exit::Done)
+    let client = wait_for_agent(context, &target)?;
+    new.join(context, installed, client, picture)
 }
 
-fn remember(
-    context: &Context,
-    name: &NodeName,
-    host: &Contact,
-    key: &HostKey,
-) -> Result<(), Failure> {
-    let Some(path) = &context.contacts_path else {
-        return Ok(());
-    };
-    let mut contacts = context.contacts()?;
-    contacts.remember(name.as_str(), host, std::slice::from_ref(key));
-    contacts.save(path).map_err(|e| {
-        Failure::new(Exit::Error, e)
-            .changed(Changed::Yes)
-            .hint("name another file with --contacts; the same command again goes on from there")
-    })
+/// The lab without root: the agent runs, and there is no host to look at.
+fn add_running(context: &Context, host: &Contact, name: &NodeName) -> Result<Exit, Failure> {
+    let keys = &[];
+    let new = Newcomer { name, host, keys };
+    let mut picture = present(context, host)?;
+    if context.common.dry_run {
+        let action = new.action(NodeId(enrol::random()?));
+        return carry_out(context, &action, &mut picture).map(|_| Exit::Done);
+    }
+    context.confirm(&format!("Add {host} as {name}?"))?;
+    let client = context.handle().open(&Target::Ssh {
+        contact: host.clone(),
+        pins: Pins::default(),
+    })?;
+    new.join(context, false, client, picture)
+}
+
+/// A machine that becomes a node.
+struct Newcomer<'a> {
+    name: &'a NodeName,
+    host: &'a Contact,
+    /// By which it is known from now on.
+    keys: &'a [HostKey],
+}
+
+impl Newcomer<'_> {
+    fn action(&self, id: NodeId) -> Action {
+        Action::AddNode {
+            name: self.name.clone(),
+            id,
+            contact: self.host.to_string(),
+            host_keys: self.keys.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Tells its agent who it is, and the system that it is there. `installed`: its agent just was.
+    fn join(
+        &self,
+        context: &Context,
+        installed: bool,
+        mut client: Client,
+        mut picture: Picture,
+    ) -> Result<Exit, Failure> {
+        let name = self.name;
+        let known = picture.system().node(name).map(|n| n.id);
+        let id = match (client.hello().id, known) {
+            (None, Some(known)) => known,
+            _ => enrol::identity(&client, name)?,
+        };
+        let half = |f: Failure| {
+            if installed {
+                f.changed(Changed::Yes)
+                    .hint("the agent is installed; the same command again goes on from there")
+            } else {
+                f
+            }
+        };
+        let enrolled = enrol::enrol(&mut client, name, id).map_err(half)?;
+        context.note(&format!("{name}: it knows its name"));
+        picture.hellos.insert(name.clone(), client.hello().clone());
+        picture.silent.remove(name);
+        picture.crew.add(name.clone(), client);
+        self.remember(context)?;
+        // The one question has been answered.
+        let mut yes = context.clone();
+        yes.common.yes = true;
+        match carry_out(&yes, &self.action(id), &mut picture).map_err(half)? {
+            End::Nothing if installed || enrolled => {
+                context.note(&format!(
+                    "{name} was in the system already; its agent was put right"
+                ));
+            }
+            _ => {}
+        }
+        Ok(Exit::Done)
+    }
+
+    fn remember(&self, context: &Context) -> Result<(), Failure> {
+        let Some(path) = &context.contacts_path else {
+            return Ok(());
+        };
+        let mut contacts = context.contacts()?;
+        contacts.remember(self.name.as_str(), self.host, self.keys);
+        contacts.save(path).map_err(|e| {
+            Failure::new(Exit::Error, e).changed(Changed::Yes).hint(
+                "name another file with --contacts; the same command again goes on from there",
+            )
+        })
+    }
 }
 
 fn remove(context: &Context, node: &NodeName) -> Result<Exit, Failure> {

@@ -88,7 +88,7 @@ impl Picture {
     }
 
     /// The addresses of the machines with their prefixes, as the plan wants them. Aliases of clusters and
-    /// addresses that are no use to others are left out.
+    /// link-local addresses are left out; loopback addresses the plan takes only where the services have such too.
     pub fn bases(&self) -> BTreeMap<NodeName, Vec<IpNet>> {
         let aliases: BTreeSet<_> = self
             .clusters
@@ -100,8 +100,8 @@ impl Picture {
             .collect();
         let usable = |net: &IpNet| {
             let local = match net {
-                IpNet::V4(n) => n.addr().is_loopback() || n.addr().is_link_local(),
-                IpNet::V6(n) => n.addr().is_loopback() || n.addr().is_unicast_link_local(),
+                IpNet::V4(n) => n.addr().is_link_local(),
+                IpNet::V6(n) => n.addr().is_unicast_link_local(),
             };
             !local && !aliases.contains(&net.addr())
         };

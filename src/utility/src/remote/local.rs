@@ -7,34 +7,35 @@ use std::time::Instant;
 
 use super::{RemoteError, Transport};
 
-const HOST: &str = "this machine";
-
 /// A connection to the agent of this machine.
 #[derive(Debug)]
 pub struct Local {
     stream: UnixStream,
+    host: String,
 }
 
 impl Local {
-    /// Connects.
+    /// Connects; errors call the far end `host`.
     ///
     /// # Errors
     /// There is no agent, it does not run, or this user may not talk to it.
-    pub fn connect(path: &Path) -> Result<Self, RemoteError> {
+    pub fn connect(path: &Path, host: &str) -> Result<Self, RemoteError> {
+        let host = host.to_owned();
         // A Unix socket connects at once or, with a full queue, waits; an agent that hangs shows at Hello.
-        UnixStream::connect(path)
-            .map(|stream| Self { stream })
-            .map_err(|e| RemoteError::NoAgent {
-                host: HOST.to_owned(),
+        match UnixStream::connect(path) {
+            Ok(stream) => Ok(Self { stream, host }),
+            Err(e) => Err(RemoteError::NoAgent {
+                host,
                 why: format!("{}: {e}", path.display()),
-            })
+            }),
+        }
     }
-}
 
-fn closed(why: &std::io::Error) -> RemoteError {
-    RemoteError::Closed {
-        host: HOST.to_owned(),
-        why: why.to_string(),
+    fn closed(&self, why: &std::io::Error) -> RemoteError {
+        RemoteError::Closed {
+            host: self.host.clone(),
+            why: why.to_string(),
+        }
     }
 }
 
@@ -58,12 +59,12 @@ impl Transport for Local {
             .map_err(|e| {
                 if is_timeout(&e) {
                     RemoteError::Timeout {
-                        host: HOST.to_owned(),
+                        host: self.host.clone(),
                         during: "sending",
                         after: began.elapsed(),
                     }
                 } else {
-                    closed(&e)
+                    self.closed(&e)
                 }
             })
     }
@@ -82,7 +83,7 @@ impl Transport for Local {
             match got {
                 Ok(0) => {
                     return Err(RemoteError::Closed {
-                        host: HOST.to_owned(),
+                        host: self.host.clone(),
                         why: "the agent ended the connection".to_owned(),
                     });
                 }
@@ -93,12 +94,12 @@ impl Transport for Local {
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) if is_timeout(&e) => {
                     return Err(RemoteError::Timeout {
-                        host: HOST.to_owned(),
+                        host: self.host.clone(),
                         during: "an answer",
                         after: began.elapsed(),
                     });
                 }
-                Err(e) => return Err(closed(&e)),
+                Err(e) => return Err(self.closed(&e)),
             }
         }
     }

@@ -15,6 +15,7 @@ mod jump;
 pub mod local;
 pub mod ssh;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -127,16 +128,55 @@ impl Deadlines {
 pub struct Network {
     /// How SSH is spoken.
     pub ssh: Arc<ssh::Options>,
+    /// Hosts whose agents are on this machine, by the sockets of these: the lab without root.
+    pub sockets: Sockets,
 }
+
+/// Sockets of agents by the names of their hosts.
+pub type Sockets = BTreeMap<String, PathBuf>;
 
 impl Connector for Network {
     fn connect(&self, target: &Target) -> Result<Box<dyn Transport>, RemoteError> {
         match target {
-            Target::Local(path) => Ok(Box::new(local::Local::connect(path)?)),
+            Target::Local(path) => Ok(Box::new(local::Local::connect(path, &target.label())?)),
             Target::Ssh { contact, pins } => {
+                if let Some(path) = self.sockets.get(&contact.host) {
+                    return Ok(Box::new(local::Local::connect(path, &contact.host)?));
+                }
                 let session = ssh::Session::open(contact, pins, &self.ssh)?;
                 Ok(Box::new(session.start(&format!("{AGENT_PATH} rpc"))?))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_of_the_lab_without_root_is_reached_by_its_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let network = Network {
+            sockets: Sockets::from([("n1".to_owned(), path.clone())]),
+            ..Network::default()
+        };
+        let target = |host: &str| Target::Ssh {
+            contact: host.parse().unwrap(),
+            pins: Pins::default(),
+        };
+        // Whoever has not come up, or was killed, is called by its name.
+        let error = network.connect(&target("n1")).map(drop).unwrap_err();
+        let said = error.to_string();
+        assert!(said.starts_with("there is no agent on n1: "), "{said}");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(!network.connect(&target("n1")).unwrap().noisy());
+        // Any other host is another machine's, whatever sockets there are.
+        let error = network
+            .connect(&target("n9.invalid"))
+            .map(drop)
+            .unwrap_err();
+        assert!(matches!(error, RemoteError::Unreachable { .. }), "{error}");
     }
 }

@@ -19,14 +19,20 @@ pub(super) const LIMIT: Duration = Duration::from_mins(2);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// What an admin would type to make the cluster of the lab, without the program's name.
+/// What an admin would type to make the cluster of the lab's hosts, without the program's name.
 pub fn create_command() -> Vec<String> {
+    create_on("192.0.2", |n| format!(",unit=web{n}.service"))
+}
+
+/// The same on another network, and with something else behind each service.
+pub fn create_on(network: &str, rest: impl Fn(u8) -> String) -> Vec<String> {
     let mut command =
         format!("cluster create {CLUSTER} --standby sb1 --witness w1 --safety available");
     for n in 1..=3 {
+        let rest = rest(n);
         let _ = write!(
             command,
-            " --service web{n}=n{n},alias=192.0.2.10{n}/24,base=192.0.2.1{n}/24,priority={n}0,unit=web{n}.service"
+            " --service web{n}=n{n},alias={network}.10{n}/24,base={network}.1{n}/24,priority={n}0{rest}"
         );
     }
     // The hosts share this machine's clock; NTP has no way in.

@@ -9,4 +9,4 @@ mod scenes;
 
 pub use demo::demo;
 pub use faults::{NAMES, bench};
-pub use ground::{CLUSTER, Ground, create_command};
+pub use ground::{CLUSTER, Ground, create_command, create_on};
