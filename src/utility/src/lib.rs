@@ -1,7 +1,7 @@
 //! The maintenance utility: one plan behind menu, set-up and flags.
 //!
 //! [`remote`] reaches agents, [`ops`] does what an admin wants with them (and knows no terminal),
-//! [`output`] turns what they say into text and JSON, [`cli`] is the command line.
+//! [`output`] turns what they say into text and JSON, [`cli`] is the command line, [`tui`] the menu.
 
 pub mod cli;
 pub mod failure;
@@ -9,5 +9,6 @@ pub mod ops;
 pub mod output;
 pub mod remote;
 pub mod trial;
+pub mod tui;
 
 pub use failure::{Changed, Exit, Failure};

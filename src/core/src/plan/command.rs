@@ -6,6 +6,17 @@ use crate::model::{Failover, Fallback, Profile, Safety, SplitStops, UnitMode, Wi
 /// A command line, word by word, each quoted where a shell would read more into it.
 struct Line(String);
 
+/// A word as a shell reads it as one.
+pub fn quoted(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=,@%+[]".contains(&b);
+    // `[` is a pattern to a shell, unless nothing closes it; quoted all the same where there is one.
+    if !word.is_empty() && word.bytes().all(plain) && !word.contains('[') {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 impl Line {
     fn new(words: &[&str]) -> Self {
         let mut line = Self("backstay".to_owned());
@@ -16,16 +27,8 @@ impl Line {
     }
 
     fn word(&mut self, word: &str) {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=,@%+[]".contains(&b);
         self.0.push(' ');
-        // `[` is a pattern to a shell, unless nothing closes it; quoted all the same where there is one.
-        if !word.is_empty() && word.bytes().all(plain) && !word.contains('[') {
-            self.0.push_str(word);
-        } else {
-            self.0.push('\'');
-            self.0.push_str(&word.replace('\'', "'\\''"));
-            self.0.push('\'');
-        }
+        self.0.push_str(&quoted(word));
     }
 
     fn option(&mut self, name: &str, value: Option<&str>) {

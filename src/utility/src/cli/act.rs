@@ -1,12 +1,13 @@
 //! One way for every action: gather, plan, preflight, show, confirm, apply, watch.
 
 use backstay_core::model::NodeName;
-use backstay_core::plan::{Action, Plan, Situation, plan};
+use backstay_core::plan::{Action, Plan, Situation, StepKind, plan};
 use serde_json::json;
 
 use super::context::{Context, say, say_json, who};
 use crate::failure::{Exit, Failure};
 use crate::ops::apply::{Applied, apply, concerned, list};
+use crate::ops::front::{Stage, Told};
 use crate::ops::gather::wall_ms;
 use crate::ops::preflight::{judge, preflight};
 use crate::ops::watch::watch;
@@ -74,7 +75,9 @@ pub(super) fn carry_out(
     } else {
         (Vec::new(), Vec::new())
     };
-    if !context.json() {
+    if let Some(front) = &context.front {
+        front.plan(&plan, &checks);
+    } else if !context.json() {
         say(&shown::plan(&plan, &checks, &overrides, context.style));
     }
     judge(problems, &checks, &overrides)?;
@@ -93,8 +96,8 @@ pub(super) fn carry_out(
     }
     context.confirm("Go on?")?;
     context.guard();
-    let applied = apply(&plan, picture, &context.cancel, &mut |line| {
-        context.note(line);
+    let applied = apply(&plan, picture, &context.cancel, &mut |told| {
+        context.told(told);
     })?;
     remember(context, &plan);
     if !applied.behind.is_empty() {
@@ -127,6 +130,8 @@ fn wait(
     cancel: &Cancel,
 ) -> Result<(), Failure> {
     let eyes: Vec<NodeName> = concerned(plan, picture).into_iter().collect();
+    let seen = |stage| Told::line("").of(StepKind::Watch, &eyes, stage);
+    context.told(&seen(Stage::Begins));
     watch(
         &plan.goal,
         &mut picture.crew,
@@ -134,11 +139,15 @@ fn wait(
         context.patience(),
         cancel,
         &mut |line| context.note(line),
-    )
+    )?;
+    context.told(&seen(Stage::Done));
+    Ok(())
 }
 
 fn finish(context: &Context, plan: &Plan, applied: &Applied, sentence: &str) {
-    if context.json() {
+    if let Some(front) = &context.front {
+        front.finished(plan, applied, sentence);
+    } else if context.json() {
         let body = json!({
             "changed": applied.changed,
             "dry_run": context.common.dry_run,

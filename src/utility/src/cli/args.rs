@@ -11,12 +11,14 @@ use crate::failure::EXIT_HELP;
 use crate::remote::Contact;
 
 /// Keeps services running when a server fails: one standby node stands in for up to ten.
+///
+/// Without a command the menu opens.
 #[derive(Debug, Parser)]
 #[command(name = "backstay", version, after_help = EXIT_HELP, max_term_width = 80)]
 pub struct Arguments {
-    /// What to do.
+    /// What to do; nothing: the menu opens.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub verb: Option<Verb>,
     /// What every command takes.
     #[command(flatten)]
     pub common: Common,

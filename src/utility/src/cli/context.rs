@@ -10,6 +10,7 @@ use dialoguer::console::Term;
 
 use super::args::{Color, Common, Output};
 use crate::failure::{Exit, Failure};
+use crate::ops::front::{Front, Told};
 use crate::ops::preflight::Overrides;
 use crate::ops::{Cancel, Gatherer};
 use crate::output::style::Style;
@@ -21,22 +22,25 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What every command needs.
 #[derive(Clone)]
-pub(super) struct Context {
+pub(crate) struct Context {
     /// The common options.
-    pub(super) common: Common,
+    pub(crate) common: Common,
     /// How to show things.
-    pub(super) style: Style,
+    pub(crate) style: Style,
     /// Set when the admin breaks off.
-    pub(super) cancel: Cancel,
+    pub(crate) cancel: Cancel,
     /// While it is set, breaking off is looked at by whoever works; else it ends the program.
     guarded: Arc<AtomicBool>,
     /// How SSH is spoken.
-    pub(super) ssh: Arc<ssh::Options>,
+    pub(crate) ssh: Arc<ssh::Options>,
     /// Where contacts are remembered.
-    pub(super) contacts_path: Option<PathBuf>,
+    pub(crate) contacts_path: Option<PathBuf>,
+    /// Who is told and asked; none: whoever sits at the terminal.
+    pub(crate) front: Option<Arc<dyn Front>>,
 }
 
-fn utf8_locale() -> bool {
+/// Whether the locale can show signs beyond ASCII.
+pub(crate) fn locale_is_utf8() -> bool {
     let set = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
     // The order of setlocale(3).
     let locale = set("LC_ALL")
@@ -49,7 +53,7 @@ fn utf8_locale() -> bool {
 }
 
 /// How things are shown, by flags, terminal and environment.
-pub(super) fn style(color: Color) -> Style {
+pub(crate) fn style(color: Color) -> Style {
     let terminal = std::io::stdout().is_terminal();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
@@ -59,12 +63,12 @@ pub(super) fn style(color: Color) -> Style {
             Color::Never => false,
             Color::Auto => terminal && !no_color && !dumb,
         },
-        unicode: utf8_locale() && std::env::var_os("TERM").is_none_or(|t| t != "linux"),
+        unicode: locale_is_utf8() && std::env::var_os("TERM").is_none_or(|t| t != "linux"),
     }
 }
 
 /// Who sits here: `user@host`.
-pub(super) fn who() -> String {
+pub(crate) fn who() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid());
     let user = user
         .ok()
@@ -89,7 +93,7 @@ impl Context {
     ///
     /// # Errors
     /// A file that they name can't be read.
-    pub(super) fn new(common: Common) -> Result<Self, Failure> {
+    pub(crate) fn new(common: Common) -> Result<Self, Failure> {
         let style = style(common.color);
         let mut deadlines = Deadlines::default();
         if let Some(limit) = common.timeout {
@@ -106,6 +110,7 @@ impl Context {
                 jump: None,
             }),
             contacts_path,
+            front: None,
             common,
         };
         if let Some(jump) = context.common.jump.clone() {
@@ -122,7 +127,7 @@ impl Context {
     ///
     /// # Errors
     /// The handler can't be set.
-    pub(super) fn catch_signals(&self) -> Result<(), Failure> {
+    pub(crate) fn catch_signals(&self) -> Result<(), Failure> {
         let (cancel, guarded) = (self.cancel.clone(), Arc::clone(&self.guarded));
         ctrlc::set_handler(move || {
             cancel.set();
@@ -137,7 +142,7 @@ impl Context {
     }
 
     /// From here on breaking off is looked at by whoever works.
-    pub(super) fn guard(&self) {
+    pub(crate) fn guard(&self) {
         self.guarded.store(true, Ordering::SeqCst);
     }
 
@@ -145,7 +150,7 @@ impl Context {
     ///
     /// # Errors
     /// The file is there and can't be read.
-    pub(super) fn contacts(&self) -> Result<Contacts, Failure> {
+    pub(crate) fn contacts(&self) -> Result<Contacts, Failure> {
         match &self.contacts_path {
             Some(path) => Contacts::load(path).map_err(|e| Failure::new(Exit::Error, e)),
             None => Ok(Contacts::default()),
@@ -156,7 +161,7 @@ impl Context {
     ///
     /// # Errors
     /// A file can't be read.
-    pub(super) fn pins(&self, contact: &Contact) -> Result<Pins, Failure> {
+    pub(crate) fn pins(&self, contact: &Contact) -> Result<Pins, Failure> {
         let mut pins = self
             .contacts()?
             .pins_for(contact)
@@ -169,7 +174,7 @@ impl Context {
     }
 
     /// Opens sessions.
-    pub(super) fn handle(&self) -> Handle {
+    pub(crate) fn handle(&self) -> Handle {
         let network = Network {
             ssh: Arc::clone(&self.ssh),
             sockets: self.common.sockets.clone(),
@@ -185,7 +190,7 @@ impl Context {
     ///
     /// # Errors
     /// A file can't be read.
-    pub(super) fn gatherer(&self) -> Result<Gatherer, Failure> {
+    pub(crate) fn gatherer(&self) -> Result<Gatherer, Failure> {
         let contacts = self.contacts()?;
         let mut entries = Vec::new();
         for contact in &self.common.contact {
@@ -216,12 +221,12 @@ impl Context {
     }
 
     /// How long a change may take to come about.
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         self.common.timeout.unwrap_or(PATIENCE)
     }
 
     /// What the admin overrides.
-    pub(super) fn overrides(&self) -> Overrides {
+    pub(crate) fn overrides(&self) -> Overrides {
         Overrides {
             force: self.common.force,
             ignore: self.common.ignore_check.clone(),
@@ -229,13 +234,21 @@ impl Context {
     }
 
     /// Whether the answer is JSON.
-    pub(super) fn json(&self) -> bool {
+    pub(crate) fn json(&self) -> bool {
         self.common.output == Output::Json
     }
 
     /// A line on how it goes, beside the answer.
-    pub(super) fn note(&self, line: &str) {
-        if !self.common.quiet {
+    pub(crate) fn note(&self, line: &str) {
+        self.told(&Told::line(line));
+    }
+
+    /// How an operation goes.
+    pub(crate) fn told(&self, told: &Told) {
+        if let Some(front) = &self.front {
+            front.told(told);
+        } else if !self.common.quiet && !told.line.is_empty() {
+            let line = &told.line;
             // Nobody may be there to read it; the work goes on.
             let _ = writeln!(std::io::stderr(), "{}", self.style.fit(line));
         }
@@ -245,9 +258,12 @@ impl Context {
     ///
     /// # Errors
     /// No, or nobody can be asked.
-    pub(super) fn confirm(&self, question: &str) -> Result<(), Failure> {
+    pub(crate) fn confirm(&self, question: &str) -> Result<(), Failure> {
         if self.common.yes {
             return Ok(());
+        }
+        if let Some(front) = &self.front {
+            return front.confirm(question);
         }
         if !self.can_ask() {
             return Err(Failure::new(
@@ -266,8 +282,19 @@ impl Context {
         }
     }
 
+    /// The answer, or a part of it, on the terminal; a line beside it where somebody else stands in front.
+    pub(crate) fn say(&self, text: &str) {
+        match &self.front {
+            Some(_) => text.lines().for_each(|line| self.note(line)),
+            None => say(text),
+        }
+    }
+
     /// Whether somebody is there to answer.
-    pub(super) fn can_ask(&self) -> bool {
+    pub(crate) fn can_ask(&self) -> bool {
+        if self.front.is_some() {
+            return true;
+        }
         !self.common.no_input
             && !self.json()
             && std::io::stdin().is_terminal()
@@ -276,7 +303,7 @@ impl Context {
 }
 
 /// The answer.
-pub(super) fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     // Nobody may be there to read it any more (`| head`); that is no error of ours.
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
@@ -284,7 +311,7 @@ pub(super) fn say(text: &str) {
 }
 
 /// The answer as JSON, on one line where it is one of many.
-pub(super) fn say_json(value: &serde_json::Value, one_line: bool) {
+pub(crate) fn say_json(value: &serde_json::Value, one_line: bool) {
     let text = if one_line {
         value.to_string()
     } else {

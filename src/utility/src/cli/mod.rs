@@ -3,14 +3,14 @@
 mod act;
 pub mod args;
 mod cluster;
-mod context;
+pub(crate) mod context;
 mod lab;
 mod node;
 mod service;
-mod show;
-mod spec;
+pub(crate) mod show;
+pub(crate) mod spec;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,7 +26,11 @@ use crate::output::{json, lists};
 pub fn main() -> ExitCode {
     // clap ends the process itself: 0 for help and version, 2 for a wrong command line.
     let arguments = Arguments::parse();
-    trace(arguments.common.verbose);
+    // A line of the log would be written across the menu.
+    let menu = arguments.verb.is_none() && std::io::stderr().is_terminal();
+    if !menu {
+        trace(arguments.common.verbose);
+    }
     let style = context::style(arguments.common.color);
     let as_json = arguments.common.output == args::Output::Json;
     let exit = match run(arguments) {
@@ -66,26 +70,34 @@ fn trace(verbose: u8) {
 
 fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let Arguments { verb, mut common } = arguments;
-    if let Verb::Lab(verb) = verb {
+    if let Some(Verb::Lab(verb)) = verb {
         return lab::run(verb, &common);
     }
     if common.lab {
         lab::enter(&mut common)?;
     }
     let context = Context::new(common)?;
+    let Some(verb) = verb else {
+        return crate::tui::open(&context);
+    };
     context.catch_signals()?;
+    dispatch(&context, verb)
+}
+
+/// Runs a verb: as typed, or as the menu wrote it.
+pub(crate) fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
     match verb {
-        Verb::Status { cluster, watch } => show::status(&context, cluster.as_ref(), watch),
-        Verb::Node(verb) => node::run(&context, verb),
-        Verb::Cluster(verb) => cluster::run(&context, *verb),
-        Verb::Service(verb) => service::run(&context, verb),
-        Verb::Alarm(args::AlarmVerb::List) => show::alarms(&context),
+        Verb::Status { cluster, watch } => show::status(context, cluster.as_ref(), watch),
+        Verb::Node(verb) => node::run(context, verb),
+        Verb::Cluster(verb) => cluster::run(context, *verb),
+        Verb::Service(verb) => service::run(context, verb),
+        Verb::Alarm(args::AlarmVerb::List) => show::alarms(context),
         Verb::History {
             service,
             follow,
             limit,
-        } => show::history(&context, service.as_ref(), limit, follow),
-        Verb::Audit { limit } => show::audit(&context, limit),
+        } => show::history(context, service.as_ref(), limit, follow),
+        Verb::Audit { limit } => show::audit(context, limit),
         Verb::Lab(_) => Ok(Exit::Done), // dealt with above
     }
 }

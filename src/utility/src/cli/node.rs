@@ -255,7 +255,7 @@ fn show_machine(context: &Context, host: &Contact, key: &HostKey, found: &Found)
     if context.json() {
         return;
     }
-    say(&format!(
+    context.say(&format!(
         "{host}: {}, systemd {}, {} MiB free, agent {}\n  host key {} {}\n",
         backstay_wire::rpc::clean(&found.arch),
         found

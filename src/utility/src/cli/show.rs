@@ -227,13 +227,12 @@ fn of_every_node<T: Send + 'static>(
     (got, exit)
 }
 
-/// `history [S] [--follow]`.
-pub(super) fn history(
+/// The decisions of every node that answers, and the sessions that were used.
+pub(crate) fn decisions(
     context: &Context,
     service: Option<&ServiceName>,
     limit: u32,
-    follow: bool,
-) -> Result<Exit, Failure> {
+) -> Result<(Vec<HistoryEntry>, Exit, Picture), Failure> {
     let mut picture = context.gatherer()?.gather(&mut |line| context.note(line))?;
     let request = Request::History {
         service: service.cloned(),
@@ -243,7 +242,18 @@ pub(super) fn history(
     let (got, exit) = of_every_node(context, &mut picture, move |_, client| {
         client.call::<History>(request.clone())
     });
-    let entries: Vec<HistoryEntry> = got.into_values().flat_map(|h| h.entries).collect();
+    let entries = got.into_values().flat_map(|h| h.entries).collect();
+    Ok((entries, exit, picture))
+}
+
+/// `history [S] [--follow]`.
+pub(super) fn history(
+    context: &Context,
+    service: Option<&ServiceName>,
+    limit: u32,
+    follow: bool,
+) -> Result<Exit, Failure> {
+    let (entries, exit, picture) = decisions(context, service, limit)?;
     if context.json() && !follow {
         let body = json!({"entries": sorted(entries)});
         say_json(&json::document("History", body), false);

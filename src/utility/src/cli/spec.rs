@@ -40,6 +40,14 @@ fn loose(text: &str) -> Result<LooseNet, String> {
         .map_err(|_| format!("`{}` is no address; use 192.0.2.1/24", text.escape_debug()))
 }
 
+/// Whether a text is an address, with or without prefix.
+///
+/// # Errors
+/// What would be right.
+pub(crate) fn address(text: &str) -> Result<(), String> {
+    loose(text).map(|_| ())
+}
+
 fn unit(text: &str) -> Result<(String, UnitMode), String> {
     let (name, mode) = match text.split_once(':') {
         None => (text, UnitMode::Service),

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use backstay_core::model::{ClusterDocument, NodeName, Problem, RuleId, SystemDocument, hash_of};
-use backstay_core::plan::{Action, MoveOrder, Plan};
+use backstay_core::plan::{Action, MoveOrder, Plan, StepKind};
 use backstay_wire::rpc::{Done, Request};
 
+use super::front::{Stage, Told};
 use super::{Cancel, Crew, Picture};
 use crate::failure::{Changed, Exit, Failure};
 use crate::remote::RemoteError;
@@ -99,7 +100,7 @@ pub fn apply(
     plan: &Plan,
     picture: &mut Picture,
     cancel: &Cancel,
-    report: &mut dyn FnMut(&str),
+    report: &mut dyn FnMut(&Told),
 ) -> Result<Applied, Failure> {
     if !plan.changed {
         return Ok(Applied::default());
@@ -137,9 +138,12 @@ fn lock(
     crew: &mut Crew,
     nodes: &[NodeName],
     what: &str,
-    report: &mut dyn FnMut(&str),
+    report: &mut dyn FnMut(&Told),
 ) -> Result<(), Failure> {
-    report(&format!("taking the change lock on {}", list(nodes)));
+    report(&Told::line(format!(
+        "taking the change lock on {}",
+        list(nodes)
+    )));
     for (at, name) in nodes.iter().enumerate() {
         let Some(client) = crew.get(name) else {
             continue;
@@ -173,24 +177,29 @@ fn carry_out(
     crew: &mut Crew,
     reachable: &[NodeName],
     cancel: &Cancel,
-    report: &mut dyn FnMut(&str),
+    report: &mut dyn FnMut(&Told),
 ) -> Result<Vec<NodeName>, Failure> {
     let mut on: BTreeSet<NodeName> = BTreeSet::new();
     let mut staged: Vec<&ClusterDocument> = Vec::new();
+    if cancel.is_set() {
+        return Err(Failure::cancelled());
+    }
     for document in &plan.documents {
         let members = members_of(document, reachable);
-        report(&format!(
+        let line = format!(
             "staging revision {} of {} on {}",
             document.revision,
             document.name,
             list(&members)
-        ));
+        );
+        report(&Told::line(line).of(StepKind::Stage, &members, Stage::Begins));
         let text = document.to_text();
         let answers = crew.each(&members, move |_, client| {
             client.call::<Done>(Request::Stage { text: text.clone() })
         });
         staged.push(document);
         let refused = refusals(&answers, &members);
+        report(&Told::line("").of(StepKind::Stage, &well(&answers), Stage::Done));
         if !refused.is_empty() || cancel.is_set() {
             abandon(crew, &staged, reachable);
             return Err(if refused.is_empty() {
@@ -242,6 +251,12 @@ fn members_of(document: &ClusterDocument, reachable: &[NodeName]) -> Vec<NodeNam
         .filter(|n| all.contains(n))
         .cloned()
         .collect()
+}
+
+/// Who did it.
+fn well(answers: &BTreeMap<NodeName, Result<Done, RemoteError>>) -> Vec<NodeName> {
+    let done = answers.iter().filter(|(_, answer)| answer.is_ok());
+    done.map(|(name, _)| name.clone()).collect()
 }
 
 /// Who refused or broke off, or gave no answer at all.
@@ -314,12 +329,13 @@ fn commit(
     document: &ClusterDocument,
     crew: &mut Crew,
     members: &[NodeName],
-    report: &mut dyn FnMut(&str),
+    report: &mut dyn FnMut(&Told),
 ) -> Result<Vec<NodeName>, Failure> {
-    report(&format!(
+    let line = format!(
         "committing revision {} of {}",
         document.revision, document.name
-    ));
+    );
+    report(&Told::line(line).of(StepKind::Commit, members, Stage::Begins));
     let (cluster, revision) = (document.id, document.revision);
     let hash = hex::encode(hash_of(&document.to_text()));
     let answers = crew.each(members, move |_, client| {
@@ -330,16 +346,13 @@ fn commit(
         })
     });
     let refused = refusals(&answers, members);
-    let done: Vec<NodeName> = members
-        .iter()
-        .filter(|n| matches!(answers.get(n), Some(Ok(_))))
-        .cloned()
-        .collect();
+    let done = well(&answers);
+    report(&Told::line("").of(StepKind::Commit, &done, Stage::Done));
     for (name, error) in &refused {
         if !done.is_empty() {
-            report(&format!(
-                "{name} will learn of it from the others ({error})"
-            ));
+            let line = format!("{name} will learn of it from the others ({error})");
+            let late = std::slice::from_ref(name);
+            report(&Told::line(line).of(StepKind::Commit, late, Stage::Behind));
         }
     }
     if !done.is_empty() {
@@ -376,24 +389,24 @@ fn put_system(
     crew: &mut Crew,
     reachable: &[NodeName],
     committed: bool,
-    report: &mut dyn FnMut(&str),
+    report: &mut dyn FnMut(&Told),
 ) -> Result<Vec<NodeName>, Failure> {
-    report(&format!(
+    let line = format!(
         "writing revision {} of the system document",
         system.revision
-    ));
+    );
+    report(&Told::line(line).of(StepKind::System, reachable, Stage::Begins));
     let text = system.to_text();
     let answers = crew.each(reachable, move |_, client| {
         client.call::<Done>(Request::SystemPut { text: text.clone() })
     });
     let refused = refusals(&answers, reachable);
-    let done: Vec<NodeName> = reachable
-        .iter()
-        .filter(|n| matches!(answers.get(n), Some(Ok(_))))
-        .cloned()
-        .collect();
+    let done = well(&answers);
+    report(&Told::line("").of(StepKind::System, &done, Stage::Done));
     for (name, error) in &refused {
-        report(&format!("{name} has not taken it: {error}"));
+        let line = format!("{name} has not taken it: {error}");
+        let late = std::slice::from_ref(name);
+        report(&Told::line(line).of(StepKind::System, late, Stage::Behind));
     }
     if !done.is_empty() {
         return Ok(done);
@@ -413,9 +426,11 @@ fn give_order(
     order: &MoveOrder,
     crew: &mut Crew,
     reachable: &[NodeName],
-    report: &mut dyn FnMut(&str),
+    report: &mut dyn FnMut(&Told),
 ) -> Result<NodeName, Failure> {
-    report(&format!("ordering {} to {}", order.service, order.to));
+    let line = format!("ordering {} to {}", order.service, order.to);
+    let to = std::slice::from_ref(&order.to);
+    report(&Told::line(line).of(StepKind::Order, to, Stage::Begins));
     let target = reachable.iter().filter(|n| **n == order.to);
     let others = reachable.iter().filter(|n| **n != order.to);
     let mut last = None;
@@ -429,11 +444,14 @@ fn give_order(
             to: order.to.clone(),
         };
         match client.call::<Done>(request) {
-            Ok(_) => return Ok(name.clone()),
+            Ok(_) => {
+                report(&Told::line("").of(StepKind::Order, to, Stage::Done));
+                return Ok(name.clone());
+            }
             // A refusal is the answer; another node would only say the same.
             Err(error) if error.fault().is_some() => return Err(error.into()),
             Err(error) => {
-                report(&format!("{name}: {error}"));
+                report(&Told::line(format!("{name}: {error}")));
                 last = Some(error);
             }
         }

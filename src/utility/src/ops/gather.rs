@@ -155,7 +155,7 @@ fn merged(views: &[ClusterView]) -> Vec<ClusterView> {
 }
 
 /// Not heard by whoever was asked.
-fn is_doubtful(node: &NodeView) -> bool {
+pub fn is_doubtful(node: &NodeView) -> bool {
     matches!(node.state, NodeState::Down | NodeState::Unknown)
 }
 
@@ -442,7 +442,10 @@ impl Gatherer {
                 }
             },
         );
-        self.ask_the_doubtful(&mut views, system.as_ref());
+        if let Some(system) = &system {
+            let words = self.own_words(&views, system);
+            views.extend(words);
+        }
         Ok(Seen {
             views: merged(&views),
             unseen,
@@ -472,27 +475,25 @@ const DOUBTFUL: Duration = Duration::from_millis(1_500);
 
 impl Gatherer {
     /// S1: a node that is not heard by whoever was asked may be cut off and run its services. It is asked itself.
-    fn ask_the_doubtful(&self, views: &mut Vec<ClusterView>, system: Option<&SystemDocument>) {
+    pub fn own_words(&self, views: &[ClusterView], system: &SystemDocument) -> Vec<ClusterView> {
         let best = best_views(views);
         let doubtful: BTreeSet<&NodeName> = best
             .iter()
             .flat_map(|v| v.nodes.iter().filter(|n| is_doubtful(n)))
             .map(|n| &n.name)
             .collect();
-        let nodes: Vec<SystemNode> = system
-            .iter()
-            .flat_map(|s| &s.nodes)
-            .filter(|n| doubtful.contains(&n.name))
-            .cloned()
-            .collect();
+        let nodes = system.nodes.iter();
+        let nodes = nodes.filter(|n| doubtful.contains(&n.name)).cloned();
         let me = self.clone();
         let ask = move |node: SystemNode| {
             let mut client = me.handle.open(&me.target_of(&node).ok()?).ok()?;
             client.call::<Status>(Request::Status).ok()
         };
-        fanout(nodes, DOUBTFUL, ask, |_, said| {
-            views.extend(said.flatten().into_iter().flat_map(|s| s.clusters));
+        let mut words = Vec::new();
+        fanout(nodes.collect(), DOUBTFUL, ask, |_, said| {
+            words.extend(said.flatten().into_iter().flat_map(|s| s.clusters));
         });
+        words
     }
 }
 

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod contact;
 pub mod crew;
 pub mod enrol;
+pub mod front;
 pub mod gather;
 pub mod preflight;
 pub mod watch;

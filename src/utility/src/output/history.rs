@@ -36,8 +36,17 @@ fn failover(entry: &HistoryEntry) -> Option<Failover> {
     ))
 }
 
-/// Entries of one or several nodes in the order of time; stages of one failover together under a heading.
-pub fn history(entries: &[HistoryEntry], style: Style) -> String {
+/// A decision, or a failover that is made of several.
+#[derive(Clone, Debug)]
+pub enum Item<'a> {
+    /// One that stands alone.
+    Decision(&'a HistoryEntry),
+    /// The stages of one failover, each with its ms since the first.
+    Failover(Vec<(u64, &'a HistoryEntry)>),
+}
+
+/// Entries of one or several nodes in the order of time, stages of one failover together.
+pub fn items(entries: &[HistoryEntry]) -> Vec<Item<'_>> {
     let mut sorted: Vec<&HistoryEntry> = entries.iter().collect();
     sorted.sort_by_key(|e| (e.wall_ms, e.node.clone(), e.id));
     let mut timelines: BTreeMap<Failover, Vec<&HistoryEntry>> = BTreeMap::new();
@@ -46,16 +55,44 @@ pub fn history(entries: &[HistoryEntry], style: Style) -> String {
             timelines.entry(key).or_default().push(entry);
         }
     }
-    let mut out = String::new();
+    let mut found = Vec::new();
     for entry in sorted {
         match failover(entry) {
             // Shown whole where its first stage stands.
             Some(key) => {
-                if let Some(stages) = timelines.remove(&key) {
-                    out.push_str(&timeline(&key, &stages, style));
-                }
+                let stages = timelines.remove(&key);
+                found.extend(stages.map(|s| Item::Failover(with_offsets(s))));
             }
-            None => out.push_str(&line(entry, style)),
+            None => found.push(Item::Decision(entry)),
+        }
+    }
+    found
+}
+
+fn with_offsets(mut stages: Vec<&HistoryEntry>) -> Vec<(u64, &HistoryEntry)> {
+    stages.sort_by_key(|e| (e.wall_ms, e.record.stage, e.id));
+    let Some(first) = stages.first().copied() else {
+        return Vec::new();
+    };
+    // Two nodes' boot clocks can't be compared; on one node they are finer than the wall clock, and no
+    // clock step falls into them.
+    let offset = |entry: &HistoryEntry| {
+        if entry.node == first.node {
+            u64::try_from(entry.record.at.since(first.record.at).as_millis()).unwrap_or(u64::MAX)
+        } else {
+            entry.wall_ms.saturating_sub(first.wall_ms)
+        }
+    };
+    stages.into_iter().map(|e| (offset(e), e)).collect()
+}
+
+/// Entries of one or several nodes in the order of time; stages of one failover together under a heading.
+pub fn history(entries: &[HistoryEntry], style: Style) -> String {
+    let mut out = String::new();
+    for item in items(entries) {
+        match item {
+            Item::Decision(entry) => out.push_str(&line(entry, style)),
+            Item::Failover(stages) => out.push_str(&timeline(&stages, style)),
         }
     }
     if out.is_empty() {
@@ -79,27 +116,24 @@ pub fn line(entry: &HistoryEntry, style: Style) -> String {
     style.wrap(&head, &text, Tone::Plain)
 }
 
-fn timeline(key: &Failover, stages: &[&HistoryEntry], style: Style) -> String {
-    let (cluster, service, term) = key;
-    let mut stages = stages.to_vec();
-    stages.sort_by_key(|e| (e.wall_ms, e.record.stage, e.id));
+/// The heading of a failover.
+pub fn heading(first: &HistoryEntry) -> String {
+    let service = first.service.as_ref().map_or("", |s| s.as_str());
+    format!(
+        "{}  {service} ({}), term {}",
+        date(first.wall_ms / 1000),
+        first.cluster,
+        first.record.term
+    )
+}
+
+fn timeline(stages: &[(u64, &HistoryEntry)], style: Style) -> String {
     let mut out = String::new();
-    let Some(first) = stages.first() else {
+    let Some((_, first)) = stages.first() else {
         return out;
     };
-    let heading = format!(
-        "{}  {service} ({cluster}), term {term}",
-        date(first.wall_ms / 1000)
-    );
-    let _ = writeln!(out, "{}", style.paint(&heading, Tone::Bold));
-    for entry in &stages {
-        // Two nodes' boot clocks can't be compared; on one node they are finer than the wall clock, and no
-        // clock step falls into them.
-        let offset = if entry.node == first.node {
-            u64::try_from(entry.record.at.since(first.record.at).as_millis()).unwrap_or(u64::MAX)
-        } else {
-            entry.wall_ms.saturating_sub(first.wall_ms)
-        };
+    let _ = writeln!(out, "{}", style.paint(&heading(first), Tone::Bold));
+    for (offset, entry) in stages {
         let name = entry.record.stage.map_or("", stage);
         let head = format!("  {offset:>8} ms  {name:<10}  {:<8} ", entry.node);
         out.push_str(&style.wrap(&head, &clean(&entry.record.sentence), Tone::Plain));

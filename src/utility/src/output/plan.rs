@@ -19,16 +19,7 @@ pub fn plan(plan: &Plan, checks: &[Check], overrides: &Overrides, style: Style) 
         out.push_str(&style.wrap("  step      ", &clean(&step.sentence), Tone::Plain));
     }
     for consequence in &plan.consequences {
-        let (word, tone) = match consequence.kind {
-            ConsequenceKind::Outage => ("outage", Tone::Warn),
-            ConsequenceKind::Displacement => ("displaces", Tone::Bad),
-            ConsequenceKind::Unlock => ("unlock", Tone::Warn),
-            ConsequenceKind::Fallback => ("fallback", Tone::Plain),
-            ConsequenceKind::Irreversible => ("no return", Tone::Bad),
-            ConsequenceKind::Protection => ("protects", Tone::Warn),
-            ConsequenceKind::LowTraffic => ("when", Tone::Warn),
-            ConsequenceKind::Note => ("note", Tone::Plain),
-        };
+        let (word, tone) = kind_word(consequence.kind);
         out.push_str(&style.wrap(
             &format!("  {word:<9} "),
             &clean(&consequence.sentence),
@@ -40,4 +31,18 @@ pub fn plan(plan: &Plan, checks: &[Check], overrides: &Overrides, style: Style) 
         out.push_str(&style.wrap("  override  ", &clean(&text), Tone::Bad));
     }
     out
+}
+
+/// A kind of consequence as a word.
+pub const fn kind_word(kind: ConsequenceKind) -> (&'static str, Tone) {
+    match kind {
+        ConsequenceKind::Outage => ("outage", Tone::Warn),
+        ConsequenceKind::Displacement => ("displaces", Tone::Bad),
+        ConsequenceKind::Unlock => ("unlock", Tone::Warn),
+        ConsequenceKind::Fallback => ("fallback", Tone::Plain),
+        ConsequenceKind::Irreversible => ("no return", Tone::Bad),
+        ConsequenceKind::Protection => ("protects", Tone::Warn),
+        ConsequenceKind::LowTraffic => ("when", Tone::Warn),
+        ConsequenceKind::Note => ("note", Tone::Plain),
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use backstay_core::engine::{
-    AlarmView, ClusterView, NodeState, NodeView, ServiceState, ServiceView, Severity,
+    AlarmView, ClusterView, LockView, NodeState, NodeView, ServiceState, ServiceView, Severity,
 };
 use backstay_core::model::{Fallback, NodeName, Role, Safety, SystemDocument, SystemRole};
 
@@ -152,24 +152,34 @@ pub fn services(found: &[(&ClusterView, &ServiceView)], full: bool, style: Style
     out
 }
 
-/// A node's state as a cell.
-pub fn node_state(state: NodeState, style: Style) -> Cell {
-    let (word, tone) = match state {
+/// A node's part as a word.
+pub const fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Regular => "regular",
+        Role::Standby => "standby",
+        Role::Witness => "witness",
+    }
+}
+
+/// A node's state as a word.
+pub const fn node_word(state: NodeState) -> (&'static str, Tone) {
+    match state {
         NodeState::Up => ("up", Tone::Good),
         NodeState::Suspect => ("suspect", Tone::Warn),
         NodeState::Down => ("down", Tone::Bad),
         NodeState::Leaving => ("leaving", Tone::Warn),
         NodeState::Unknown => ("unknown", Tone::Warn),
-    };
+    }
+}
+
+/// A node's state as a cell.
+pub fn node_state(state: NodeState, style: Style) -> Cell {
+    let (word, tone) = node_word(state);
     Cell::new(format!("{} {word}", style.dot(tone)), tone)
 }
 
 fn node(n: &NodeView, view: &ClusterView, style: Style) -> Vec<Cell> {
-    let role = match n.role {
-        Role::Regular => "regular",
-        Role::Standby => "standby",
-        Role::Witness => "witness",
-    };
+    let role = role_word(n.role);
     let heard = match n.age_ms {
         _ if n.name == view.seen_by => "itself".to_owned(),
         Some(ms) => format!("{} ago", age(ms)),
@@ -189,9 +199,9 @@ fn node(n: &NodeView, view: &ClusterView, style: Style) -> Vec<Cell> {
     ]
 }
 
-/// A service's state as a cell.
-pub fn service_state(state: ServiceState, style: Style) -> Cell {
-    let (word, tone) = match state {
+/// A service's state as a word.
+pub const fn service_word(state: ServiceState) -> (&'static str, Tone) {
+    match state {
         ServiceState::Running => ("running", Tone::Good),
         ServiceState::Starting => ("starting", Tone::Warn),
         ServiceState::Stopping => ("stopping", Tone::Warn),
@@ -203,7 +213,12 @@ pub fn service_state(state: ServiceState, style: Style) -> Cell {
         ServiceState::Blocked => ("blocked", Tone::Bad),
         ServiceState::Split => ("split", Tone::Bad),
         ServiceState::Unknown => ("unknown", Tone::Warn),
-    };
+    }
+}
+
+/// A service's state as a cell.
+pub fn service_state(state: ServiceState, style: Style) -> Cell {
+    let (word, tone) = service_word(state);
     Cell::new(format!("{} {word}", style.dot(tone)), tone)
 }
 
@@ -235,23 +250,29 @@ fn service(s: &ServiceView, style: Style) -> Vec<Cell> {
     ]
 }
 
+/// L4: a lock in one line.
+pub fn lock(lock: &LockView) -> String {
+    let mut text = format!(
+        "locked to {} by {} since {}",
+        lock.node,
+        clean(&lock.by),
+        date(lock.at)
+    );
+    if let Some(until) = lock.until {
+        let _ = write!(text, " until {}", date(until));
+    }
+    if !lock.reason.is_empty() {
+        let _ = write!(text, " ({})", clean(&lock.reason));
+    }
+    text
+}
+
 /// Lock (L4), and why it is as it is where that is not as it should be (F6).
 fn remarks(s: &ServiceView, style: Style) -> String {
     let mut out = String::new();
     let first = format!("    {}: ", s.name);
     if let Some(lock) = &s.lock {
-        let mut text = format!(
-            "locked to {} by {} since {}",
-            lock.node,
-            clean(&lock.by),
-            date(lock.at)
-        );
-        if let Some(until) = lock.until {
-            let _ = write!(text, " until {}", date(until));
-        }
-        if !lock.reason.is_empty() {
-            let _ = write!(text, " ({})", clean(&lock.reason));
-        }
+        let text = self::lock(lock);
         out.push_str(&style.wrap(&first, &text, Tone::Warn));
     }
     let at_home = s.running_on.as_slice() == std::slice::from_ref(&s.home);
@@ -264,14 +285,19 @@ fn remarks(s: &ServiceView, style: Style) -> String {
     out
 }
 
-/// One alarm in two lines.
-pub fn alarm(alarm: &AlarmView, style: Style) -> String {
-    let (word, tone) = match alarm.severity {
+/// How bad an alarm is, as a word.
+pub const fn severity_word(severity: Severity) -> (&'static str, Tone) {
+    match severity {
         Severity::Warning => ("warning", Tone::Warn),
         Severity::Minor => ("minor", Tone::Warn),
         Severity::Major => ("major", Tone::Bad),
         Severity::Critical => ("critical", Tone::Bad),
-    };
+    }
+}
+
+/// One alarm in two lines.
+pub fn alarm(alarm: &AlarmView, style: Style) -> String {
+    let (word, tone) = severity_word(alarm.severity);
     let ended = if alarm.active { "" } else { ", cleared" };
     let head = format!(
         "{} ({}, for {}{ended})",
@@ -299,6 +325,16 @@ fn now(
     system: Option<&SystemDocument>,
     style: Style,
 ) -> String {
+    let (text, tone) = what_now(views, unseen, system);
+    style.wrap("Now: ", &text, tone)
+}
+
+/// U7: what to do now, in one sentence.
+pub fn what_now(
+    views: &[&ClusterView],
+    unseen: bool,
+    system: Option<&SystemDocument>,
+) -> (String, Tone) {
     let worst = views.iter().max_by_key(|v| urgency(v));
     let needing = views.iter().filter(|v| urgency(v).is_some()).count();
     let text = match worst {
@@ -329,7 +365,7 @@ fn now(
     } else {
         Tone::Bold
     };
-    style.wrap("Now: ", &text, tone)
+    (text, tone)
 }
 
 fn urgency_of(view: Option<&&ClusterView>) -> Option<Severity> {

@@ -1,0 +1,506 @@
+//! The real program on a real pseudo-terminal, with a session of its own, driven like a person does.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::num::NonZeroU16;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use super::agent::Agent;
+use backstay::tui::menu::ENTRIES;
+
+/// Nothing that works takes so long.
+const LONG: Duration = Duration::from_secs(60);
+/// So long without a byte: everything that a key made is on the screen.
+const STILL: Duration = Duration::from_millis(200);
+
+struct Place {
+    _folder: tempfile::TempDir,
+    socket: PathBuf,
+}
+
+fn agent() -> (Agent, Place) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("agent.sock");
+    let agent = Agent::serve(&socket);
+    (
+        agent,
+        Place {
+            _folder: folder,
+            socket,
+        },
+    )
+}
+
+fn program(place: &Place) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
+    command
+        .arg("--socket")
+        .arg(&place.socket)
+        .arg("--contacts")
+        .arg(place.socket.with_file_name("contacts.toml"))
+        .env("LC_ALL", "C.UTF-8")
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .env_remove("SSH_AUTH_SOCK");
+    command
+}
+
+struct Screen {
+    master: Option<File>,
+    child: Child,
+    parser: vt100::Parser,
+    /// Bytes that have come so far.
+    bytes: usize,
+}
+
+fn resize(master: &File, columns: u16, rows: u16) {
+    let size = Winsize {
+        ws_col: columns,
+        ws_row: rows,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(master, size).unwrap();
+}
+
+/// Both ends of a terminal. Neither is inherited: a program that had the master open would never see it close.
+fn terminal(columns: u16, rows: u16) -> (File, File) {
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname_r(&master).unwrap();
+    let mut options = File::options();
+    options
+        .read(true)
+        .write(true)
+        .custom_flags(OFlag::O_NOCTTY.bits());
+    let slave = options.open(name).unwrap();
+    let master = File::from(OwnedFd::from(master));
+    resize(&master, columns, rows);
+    (master, slave)
+}
+
+fn one(n: u16) -> NonZeroU16 {
+    NonZeroU16::new(n).unwrap()
+}
+
+impl Screen {
+    /// In a session of its own with the terminal as the controlling one, as a login has it. `before` is run
+    /// by the shell first.
+    fn open(command: &Command, columns: u16, rows: u16, before: &str) -> Self {
+        let (master, slave_end) = terminal(columns, rows);
+        let slave = || Stdio::from(slave_end.try_clone().unwrap());
+        let mut whole = Command::new("setsid");
+        whole
+            .args(["--ctty", "sh", "-c"])
+            .arg(format!("{before} exec \"$0\" \"$@\""))
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => whole.env(name, value),
+                None => whole.env_remove(name),
+            };
+        }
+        let child = whole
+            .stdin(slave())
+            .stdout(slave())
+            .stderr(slave())
+            .spawn()
+            .unwrap();
+        Self {
+            master: Some(master),
+            child,
+            parser: vt100::Parser::new(one(rows), one(columns), 0),
+            bytes: 0,
+        }
+    }
+
+    fn master(&self) -> &File {
+        self.master.as_ref().unwrap()
+    }
+
+    /// Takes what comes within `time`; whether anything came.
+    fn take(&mut self, time: Duration) -> bool {
+        let timeout = PollTimeout::try_from(time).unwrap();
+        let mut fds = [PollFd::new(self.master().as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, timeout).unwrap() == 0 {
+            return false;
+        }
+        let mut buffer = [0; 4096];
+        match self.master().read(&mut buffer) {
+            Ok(n) if n > 0 => {
+                self.parser.process(&buffer[..n]);
+                self.bytes += n;
+                true
+            }
+            // EIO: nobody has the other end any more.
+            _ => false,
+        }
+    }
+
+    fn text(&self) -> String {
+        self.parser.screen().contents()
+    }
+
+    /// Waits until the screen says that.
+    fn see(&mut self, wanted: &str) {
+        let until = Instant::now() + LONG;
+        while !self.text().contains(wanted) {
+            assert!(
+                Instant::now() < until,
+                "`{wanted}` does not come:\n{}",
+                self.text()
+            );
+            self.take(Duration::from_millis(100));
+        }
+        self.settle();
+    }
+
+    /// Waits until nothing comes any more.
+    fn settle(&mut self) {
+        while self.take(STILL) {}
+    }
+
+    /// How many bytes come until nothing comes any more.
+    fn cost(&mut self, act: impl FnOnce(&mut Self)) -> usize {
+        self.settle();
+        let before = self.bytes;
+        act(self);
+        self.settle();
+        self.bytes - before
+    }
+
+    fn send(&mut self, keys: &str) {
+        self.master().write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// A key into a dialog: it has been on the screen long enough.
+    fn answer(&mut self, keys: &str) {
+        self.settle();
+        std::thread::sleep(Duration::from_millis(400));
+        self.send(keys);
+    }
+
+    /// Waits for the end; the exit code.
+    fn end(&mut self) -> i32 {
+        let until = Instant::now() + LONG;
+        loop {
+            if self.master.is_some() {
+                self.take(Duration::from_millis(20));
+            } else {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < until, "it does not end:\n{}", self.text());
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A test that failed leaves nobody behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const DOWN: &str = "\u{1b}[B";
+const ESC: &str = "\u{1b}";
+
+#[test]
+fn every_entry_opens_and_is_left_again_and_the_terminal_is_given_back() {
+    let (_agent, place) = agent();
+    let mut screen = Screen::open(&program(&place), 80, 24, "echo before;");
+    screen.see("web2");
+    assert!(screen.parser.screen().alternate_screen() && screen.parser.screen().hide_cursor());
+    for (n, entry) in ENTRIES.iter().enumerate() {
+        screen.send(&(n + 1).to_string());
+        screen.see(&format!(">{:>2}", n + 1));
+        screen.send("\r");
+        screen.settle();
+        let text = screen.text();
+        if text.contains("Not now: ") {
+            continue;
+        }
+        assert!(
+            !text.contains("Enter open  "),
+            "{} did not open:\n{text}",
+            entry.label
+        );
+        screen.send(ESC);
+        screen.see("Enter open  ");
+    }
+    screen.send("q");
+    assert_eq!(screen.end(), 0);
+    screen.settle();
+    let after = screen.parser.screen();
+    assert!(!after.alternate_screen() && !after.hide_cursor() && !after.bracketed_paste());
+    assert!(
+        after.contents().starts_with("before"),
+        "{}",
+        after.contents()
+    );
+}
+
+/// Locks web1 in the menu.
+fn lock(screen: &mut Screen) {
+    screen.see("web2");
+    screen.send("k");
+    screen.see("Lock service to node");
+    // For, Reason, the button.
+    screen.send(DOWN);
+    screen.send(DOWN);
+    screen.see("others will read it");
+    screen.send("disk");
+    screen.send(DOWN);
+    screen.see(">[ Go on ]");
+    screen.send("\r");
+    screen.see(">[ Cancel ]");
+    screen.answer("\t");
+    screen.see(">[ Go on ]");
+    screen.send("\r");
+}
+
+#[test]
+fn the_menu_and_the_flags_leave_the_same_document() {
+    let (by_menu, place) = agent();
+    let mut screen = Screen::open(&program(&place), 80, 24, "");
+    lock(&mut screen);
+    screen.see("Done: lock web1");
+    let text = screen.text();
+    assert!(
+        text.contains("backstay --socket") && text.contains("service lock web1 --reason disk"),
+        "{text}"
+    );
+    screen.answer("\r");
+    // U7: the picture follows by itself.
+    screen.see("web1 locked");
+    screen.send("h");
+    screen.see("Move service standby to home");
+    screen.send("\u{1b}[C");
+    screen.see("(2/2)");
+    screen.send(DOWN);
+    screen.send("\u{1b}[C");
+    screen.see("the standby");
+    screen.send(DOWN);
+    screen.send("\r");
+    screen.see(">[ Cancel ]");
+    screen.answer("\t\r");
+    screen.see("Done: move web2 to sb1");
+    screen.answer("\r");
+    screen.see("web2 \u{2192} sb1");
+    screen.send("q");
+    assert_eq!(screen.end(), 0);
+
+    let (by_flags, place) = agent();
+    for words in [
+        &["service", "lock", "web1", "--reason", "disk"][..],
+        &["service", "move", "web2", "--to", "standby"],
+    ] {
+        let done = program(&place).args(words).arg("--yes").output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    let same = |agent: &Agent| {
+        let mut document = agent.state().document.clone();
+        document.changed.at = 0;
+        for service in &mut document.services {
+            service.lock.iter_mut().for_each(|l| l.at = 0);
+        }
+        (document, agent.state().moved.clone())
+    };
+    assert_eq!(same(&by_menu), same(&by_flags));
+    assert!(by_menu.state().document.services[0].lock.is_some());
+}
+
+#[test]
+fn u6_who_is_killed_at_the_commit_has_changed_nothing_and_the_next_session_says_so() {
+    let (agent, place) = agent();
+    agent.state().wedged = true;
+    let mut screen = Screen::open(&program(&place), 80, 24, "");
+    lock(&mut screen);
+    screen.see("committing revision");
+    screen.child.kill().unwrap();
+    screen.end();
+    agent.state().wedged = false;
+    let mut screen = Screen::open(&program(&place), 80, 24, "");
+    screen.see("n1 staged revision 2: not in effect");
+    assert!(!screen.text().contains("locked"), "{}", screen.text());
+    assert_eq!(agent.state().document.revision, 1);
+    // And the same again works.
+    lock(&mut screen);
+    screen.see("Done: lock web1");
+}
+
+#[test]
+fn u8_the_second_admin_is_told_who_holds_the_change_lock() {
+    let (agent, place) = agent();
+    agent.state().locked_by = Some("anna@desk since 12:00:00 (create the cluster x)".to_owned());
+    let mut screen = Screen::open(&program(&place), 80, 24, "");
+    lock(&mut screen);
+    screen.see("held by anna@desk since 12:00:00");
+    assert!(
+        screen.text().contains("nothing was changed"),
+        "{}",
+        screen.text()
+    );
+}
+
+/// A terminal that vanishes: no signal (it is ignored), no spinning, no wait.
+#[test]
+fn a_closed_terminal_ends_it_with_sighup_ignored() {
+    let (_agent, place) = agent();
+    let mut screen = Screen::open(&program(&place), 80, 24, "trap '' HUP;");
+    screen.see("web2");
+    let busy = || {
+        let all =
+            nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
+        Duration::from_secs(
+            u64::try_from(all.user_time().tv_sec() + all.system_time().tv_sec()).unwrap(),
+        )
+    };
+    let before = busy();
+    let closed = Instant::now();
+    drop(screen.master.take());
+    screen.end();
+    println!("ended {:?} after the terminal was closed", closed.elapsed());
+    // Other tests' children count too; a core that spins for LONG would not pass.
+    assert!(busy().saturating_sub(before) < LONG / 2);
+}
+
+#[test]
+fn u2_without_colours_what_is_marked_is_still_reversed() {
+    let (_agent, place) = agent();
+    let mut command = program(&place);
+    command.env("NO_COLOR", "1");
+    let mut screen = Screen::open(&command, 80, 24, "");
+    screen.see("web2");
+    let cells: Vec<_> = (0..24u16)
+        .flat_map(|row| (0..80u16).map(move |column| (row, column)))
+        .filter_map(|(row, column)| screen.parser.screen().cell(row, column))
+        .collect();
+    assert!(cells.iter().any(|c| c.inverse()), "nothing is marked");
+    assert!(
+        cells.iter().all(|c| c.fgcolor() == vt100::Color::Default),
+        "colours in spite of NO_COLOR"
+    );
+}
+
+#[test]
+fn u2_a_plain_terminal_gets_plain_signs() {
+    for term in ["vt100", "linux"] {
+        let (_agent, place) = agent();
+        let mut command = program(&place);
+        command.env("TERM", term);
+        let mut screen = Screen::open(&command, 80, 24, "");
+        screen.see("web2");
+        assert!(screen.text().is_ascii(), "{term}:\n{}", screen.text());
+    }
+}
+
+#[test]
+fn u2_the_window_may_change_its_size() {
+    let (_agent, place) = agent();
+    let mut screen = Screen::open(&program(&place), 80, 24, "");
+    screen.see("web2");
+    for (columns, rows, wanted) in [
+        (60, 16, "Nodes in system"),
+        (50, 10, "too small: 50x10"),
+        (132, 43, "192.0.2.102/24"),
+    ] {
+        screen.parser.screen_mut().set_size(one(rows), one(columns));
+        resize(screen.master(), columns, rows);
+        screen.see(wanted);
+    }
+    // Stopped by a key where no shell could bring it back: it goes on.
+    screen.send("\u{1a}");
+    screen.settle();
+    screen.send("?");
+    screen.see("Menu and picture");
+}
+
+#[test]
+fn without_a_terminal_it_says_what_to_use_instead() {
+    let (_agent, place) = agent();
+    let done = program(&place).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("backstay status"), "{said}");
+    assert!(done.stdout.is_empty());
+    let mut command = program(&place);
+    command.env("TERM", "dumb");
+    let mut screen = Screen::open(&command, 80, 24, "");
+    assert_eq!(screen.end(), 2);
+}
+
+/// Bytes over the terminal: a first screen of 2 KiB, 200 a key, 1 KiB a refresh.
+#[test]
+fn u2_a_slow_link_is_enough() {
+    let (agent, place) = agent();
+    let mut screen = Screen::open(&program(&place), 80, 24, "");
+    screen.see("web2");
+    let first = screen.bytes;
+    println!("first screen, with everything before it: {first} bytes");
+    assert!(first <= 2048, "{first} bytes");
+    let keys = [
+        DOWN, DOWN, "8", "1", "2", "\t", DOWN, DOWN, "\u{1b}[A", "\t", "/", "w", "e", "\u{7f}",
+    ];
+    for key in keys {
+        let cost = screen.cost(|s| s.send(key));
+        println!("{key:?}: {cost} bytes");
+        assert!(cost <= 200, "{key:?}: {cost} bytes");
+    }
+    // Without the filter the picture is another one.
+    let whole = screen.cost(|s| s.send(ESC));
+    println!("the filter taken away: {whole} bytes");
+    assert!(whole <= 1024, "{whole} bytes");
+    let refresh = screen.cost(|s| {
+        agent
+            .state()
+            .moved
+            .insert("web2".to_owned(), super::fixture::name("sb1"));
+        s.see("web2 \u{2192} sb1");
+    });
+    println!("refresh: {refresh} bytes");
+    assert!(refresh <= 1024, "{refresh} bytes");
+    // A form and the way back are more than a key, and less than a screen.
+    let form = screen.cost(|s| s.send("a"));
+    let back = screen.cost(|s| s.send(ESC));
+    println!("form: {form}, back: {back} bytes");
+    assert!(form <= 1024 && back <= 1024, "{form} and {back} bytes");
+    screen.send("q");
+    assert_eq!(screen.end(), 0);
+}
+
+/// One session for each cluster, and one for the system document.
+#[test]
+fn the_picture_comes_by_a_stream() {
+    let (agent, place) = agent();
+    let mut screen = Screen::open(&program(&place), 80, 24, "");
+    screen.see("web2");
+    for n in 0..5 {
+        let to = if n % 2 == 0 { "sb1" } else { "n2" };
+        agent
+            .state()
+            .moved
+            .insert("web2".to_owned(), super::fixture::name(to));
+        screen.see(if n % 2 == 0 {
+            "web2 \u{2192} sb1"
+        } else {
+            "n2   up      web2"
+        });
+    }
+    assert_eq!(agent.state().watchers, 1);
+}
