@@ -309,6 +309,9 @@ fn add(context: &Context, host: &Contact, name: &NodeName) -> Result<Exit, Failu
         .map(|_| Exit::Done);
     }
     if first.changed || !found.active {
+        if let Some(front) = &context.front {
+            front.plan(&first, &[]);
+        }
         context.confirm(&format!(
             "Install the agent on {host} and add it as {name}?"
         ))?;

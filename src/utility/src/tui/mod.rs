@@ -103,7 +103,8 @@ fn run(
         let event = match heard {
             Heard::Key(key) => Event::Key(key),
             Heard::Gone => Event::Gone,
-            Heard::Resized | Heard::Resumed => {
+            Heard::Resumed => Event::Resumed,
+            Heard::Resized => {
                 let size = terminal::size(&size_of);
                 Event::Resized(size.width, size.height)
             }
@@ -201,15 +202,21 @@ impl Loop {
                     give_back();
                     // Without a shell that could bring it back the kernel lets it go on at once.
                     raise(Signal::SIGTSTP)?;
-                    self.tty.enter()?;
-                    let size = self.tty.size();
-                    self.tell(Instant::now(), Event::Resized(size.width, size.height));
-                    self.anew()?;
+                    self.resume()?;
                 }
+                Cmd::Resume => self.resume()?,
                 other => self.workers.obey(other),
             }
         }
         Ok(false)
+    }
+
+    /// Takes the terminal again, whatever was made of it.
+    fn resume(&mut self) -> std::io::Result<()> {
+        self.tty.enter()?;
+        let size = self.tty.size();
+        self.model.size = (size.width, size.height);
+        self.anew()
     }
 
     /// Nothing of what was on the screen is taken for granted.

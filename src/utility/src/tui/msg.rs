@@ -28,6 +28,8 @@ pub enum Event {
     Key(Key),
     /// The window has that many columns and rows.
     Resized(u16, u16),
+    /// The program was stopped and goes on: the terminal was somebody else's.
+    Resumed,
     /// Time passes.
     Tick,
     /// What the model showed last is on the screen now.
@@ -79,6 +81,8 @@ pub enum Cmd {
     Refresh,
     /// Draw the whole screen anew.
     Redraw,
+    /// Take the terminal again.
+    Resume,
     /// Leave the terminal to the shell until it says otherwise.
     Suspend,
     /// End.

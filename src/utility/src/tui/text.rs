@@ -32,6 +32,19 @@ impl Text {
             .into()
     }
 
+    /// Cut where it is wider than that.
+    #[must_use]
+    pub fn fit(self, columns: usize) -> Self {
+        let mut used = 0;
+        let mut fitted = Self::default();
+        for (part, tone) in self.0 {
+            let part = cut(&part, columns.saturating_sub(used));
+            used += width(&part);
+            fitted = fitted.with(part, tone);
+        }
+        fitted
+    }
+
     /// How many columns it takes.
     pub fn width(&self) -> usize {
         self.0.iter().map(|(text, _)| width(text)).sum()

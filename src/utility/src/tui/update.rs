@@ -70,6 +70,7 @@ fn happened(model: &mut Model, event: Event) -> Vec<Cmd> {
             model.size = (columns, rows);
             return vec![Cmd::Redraw];
         }
+        Event::Resumed => return vec![Cmd::Resume],
         Event::Gone => return vec![Cmd::Stop, Cmd::Quit],
         Event::System(system) => {
             (model.answered, model.no_entry) = (true, None);

@@ -1,5 +1,5 @@
 //! An agent that lives in the test and speaks the protocol on a Unix socket, as a real one does on a node.
-//! It is `n1` of the cluster `demo` (n1, n2, sb1); the others can't be reached. It keeps the document, the
+//! It is `n1` of the cluster `demo` (n1 to n8, sb1); the others can't be reached. It keeps the document, the
 //! change lock and staged revisions, and shows what the document and its orders make of the services.
 
 use std::collections::BTreeMap;
@@ -28,6 +28,9 @@ use super::fixture::name;
 /// How often a watched state is sent.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Regular nodes, each with a service.
+const HOMES: u8 = 8;
+
 /// What the agent knows.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -38,6 +41,8 @@ pub(crate) struct State {
     pub(crate) moved: BTreeMap<String, NodeName>,
     /// Somebody else holds the change lock.
     pub(crate) locked_by: Option<String>,
+    /// Nothing is answered yet.
+    pub(crate) mute: bool,
     /// A commit is never answered.
     pub(crate) wedged: bool,
     /// Sessions since the beginning that watched.
@@ -49,12 +54,10 @@ pub(crate) struct State {
 pub(crate) struct Agent(Arc<Mutex<State>>);
 
 fn documents() -> (SystemDocument, ClusterDocument) {
-    let roles = [
-        ("n1", SystemRole::Free),
-        ("n2", SystemRole::Free),
-        ("sb1", SystemRole::Standby),
-        ("n9", SystemRole::Free),
-    ];
+    let regular = (1..=HOMES).map(|n| (format!("n{n}"), SystemRole::Free));
+    let others = [("n9", SystemRole::Free), ("sb1", SystemRole::Standby)];
+    let others = others.map(|(n, role)| (n.to_owned(), role));
+    let roles: Vec<(String, SystemRole)> = regular.chain(others).collect();
     let nodes = roles.iter().zip(1..).map(|((n, role), id)| SystemNode {
         name: name(n),
         id: NodeId(id),
@@ -89,7 +92,7 @@ fn documents() -> (SystemDocument, ClusterDocument) {
         key: Secret("ab".repeat(32)),
         standby: name("sb1"),
         witnesses: Vec::new(),
-        services: vec![service(1), service(2)],
+        services: (1..=HOMES).map(service).collect(),
         safety: Some(Safety::Available),
         profile: Profile::Lan,
         fallback: Fallback::Manual,
@@ -123,6 +126,7 @@ impl Agent {
             staged: None,
             moved: BTreeMap::new(),
             locked_by: None,
+            mute: false,
             wedged: false,
             watchers: 0,
         })));
@@ -152,6 +156,9 @@ impl Agent {
                 Ok(n) => lines.push(&buffer[..n]),
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Err(_) => return,
+            }
+            if self.state().mute {
+                continue;
             }
             let mut out = Vec::new();
             while let Some(line) = lines.next_line().unwrap() {

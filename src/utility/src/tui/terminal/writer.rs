@@ -128,7 +128,9 @@ impl<W: Write> Writer<W> {
         let mut column = x;
         for cell in &cells[..kept] {
             self.go(column, y);
-            self.paint(look_of(cell));
+            if !(cell.symbol() == " " && is_bare(look_of(cell)) && is_bare(self.look)) {
+                self.paint(look_of(cell));
+            }
             self.frame.extend_from_slice(cell.symbol().as_bytes());
             let width = u16::try_from(cell.symbol().width()).unwrap_or(1).max(1);
             column += width;
@@ -153,6 +155,11 @@ impl<W: Write> Writer<W> {
 
 fn look_of(cell: &Cell) -> Look {
     (cell.fg, cell.bg, cell.modifier)
+}
+
+/// A blank shows nothing of it.
+fn is_bare((_, bg, modifier): Look) -> bool {
+    bg == Color::Reset && !modifier.intersects(Modifier::REVERSED | Modifier::UNDERLINED)
 }
 
 /// The eight colours that every terminal with colours has.

@@ -77,7 +77,7 @@ fn panes(model: &Model) -> (Option<Rect>, Option<Rect>) {
 
 fn rule(model: &Model, column: u16, buffer: &mut Buffer) {
     let area = body(model);
-    let line = Text::new(model.theme.rule(), Tone::Dim);
+    let line = Text::new(model.theme.rule(), Tone::Plain);
     for row in 0..area.height {
         put(
             buffer,
@@ -132,7 +132,9 @@ fn draw_menu(model: &Model, area: Rect, buffer: &mut Buffer) {
 
 fn entry_line(model: &Model, at: usize, entry: &Entry) -> Text {
     let marked = at == model.home.entry;
-    let (key, tone) = match why_not(entry.id, model) {
+    // Before anybody has answered nothing is known against any; else each would be sent twice.
+    let asking = !model.answered && model.no_entry.is_none();
+    let (key, tone) = match why_not(entry.id, model).filter(|_| !asking) {
         // Without colours too it is seen that there is no key for it now.
         Some(_) => ('-', Tone::Dim),
         None => (entry.key, Tone::Plain),

@@ -168,7 +168,7 @@ fn help(model: &Model, buffer: &mut Buffer) {
         (None, None, Pane::Picture) => picture::detail(model),
     };
     let area = Rect::new(1, model.size.1 - 3, model.size.0 - 2, 1);
-    put(buffer, area, 0, &line, model);
+    put(buffer, area, 0, &line.fit(usize::from(area.width)), model);
 }
 
 fn now(model: &Model, buffer: &mut Buffer) {

@@ -8,7 +8,7 @@ use backstay_wire::rpc::clean;
 
 use super::super::model::{Age, Cluster, Model};
 use super::super::picture::Row;
-use super::super::text::{Text, cut, pad, width};
+use super::super::text::{Text, pad};
 use super::super::theme::Theme;
 use crate::output::lists::role;
 use crate::output::status::{lock, node_word, role_word, service_word, severity_word};
@@ -68,19 +68,7 @@ pub(super) fn row(model: &Model, row: Row, columns: usize) -> Text {
                 )
             }),
     };
-    text.map_or_else(Text::default, |t| fit(t, columns))
-}
-
-/// Cuts a line at the margin.
-fn fit(text: Text, columns: usize) -> Text {
-    let mut used = 0;
-    let mut fitted = Text::default();
-    for (part, tone) in text.0 {
-        let part = cut(&part, columns.saturating_sub(used));
-        used += width(&part);
-        fitted = fitted.with(part, tone);
-    }
-    fitted
+    text.map_or_else(Text::default, |t| t.fit(columns))
 }
 
 fn cluster_row(cluster: &Cluster, model: &Model, columns: usize) -> Text {
@@ -140,7 +128,15 @@ fn node_row(
             pad(node.name.as_str(), name_columns(view, columns)),
             Tone::Plain,
         )
-        .with(format!(" {word:<8}"), tone);
+        // That all is well is said by the sign; what is not has its word in colour too.
+        .with(
+            format!(" {word:<8}"),
+            if tone == Tone::Good {
+                Tone::Plain
+            } else {
+                tone
+            },
+        );
     if node.role != Role::Regular {
         line = line.with(format!("{} ", role_word(node.role)), Tone::Plain);
     }

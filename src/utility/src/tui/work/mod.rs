@@ -87,7 +87,7 @@ impl Workers {
                 let found = look::facts(context, &node);
                 post.tell(Event::Facts(node.name.clone(), found.map(Box::new)));
             }),
-            Cmd::Redraw | Cmd::Suspend | Cmd::Quit => {}
+            Cmd::Redraw | Cmd::Resume | Cmd::Suspend | Cmd::Quit => {}
         }
     }
 
