@@ -3,11 +3,15 @@
 use std::fmt::Write as _;
 
 use backstay::tui::keys::Key::{self, Char, Down, Enter, Esc, Tab};
-use backstay::tui::msg::Event;
+use backstay::tui::msg::{Cmd, Event};
 use backstay::tui::theme::Theme;
 use backstay::tui::view::view;
 use backstay::{Exit, Failure};
+use backstay_core::engine::{Record, Stage as StageOf};
+use backstay_core::model::RuleId;
 use backstay_core::plan::{Consequence, ConsequenceKind, Goal, Plan, Step, StepKind};
+use backstay_core::time::Mono;
+use backstay_wire::rpc::HistoryEntry;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::{Buffer, Cell};
@@ -332,4 +336,49 @@ fn the_equivalent_command_is_on_the_result() {
         screen.contains("backstay --lab cluster delete shop"),
         "{screen}"
     );
+}
+
+/// U10, with times of a machine whose clock is out of its mind too.
+#[test]
+fn a_failover_is_shown_as_bars() {
+    let stages = [
+        (1, 0, StageOf::LastHeard),
+        (2, 1_000, StageOf::Confirmed),
+        (3, 1_600, StageOf::Started),
+        (4, 1_600, StageOf::Healthy),
+    ];
+    let entries = |scale: u64| {
+        let entry = |(id, ms, stage)| HistoryEntry {
+            id,
+            node: name(if id == 1 { "n1" } else { "sb1" }),
+            cluster: "shop".parse().unwrap(),
+            service: Some("web2".parse().unwrap()),
+            wall_ms: 1_700_000_000_000_u64.saturating_add(scale.saturating_mul(ms)),
+            record: Record {
+                at: Mono::from_millis(50_000),
+                service: None,
+                term: 4,
+                rule: RuleId::of("F2"),
+                sentence: "as it should".to_owned(),
+                stage: Some(stage),
+                took_us: None,
+            },
+        };
+        stages.map(entry).to_vec()
+    };
+    let mut menu = Menu::new((80, 24), theme(false, false));
+    assert_eq!(menu.key(Char('H')), [Cmd::History]);
+    menu.event(Event::History(Ok(entries(1))));
+    let screen = text(&menu);
+    for line in [
+        "web2 (shop), term 4, 1600 ms in all",
+        "0 ms #............... last heard n1",
+        "1000 ms ##########...... confirmed  sb1",
+        "1600 ms ..........###### started    sb1",
+        "1600 ms ...............# healthy    sb1",
+    ] {
+        assert!(screen.contains(line), "{line}:\n{screen}");
+    }
+    menu.event(Event::History(Ok(entries(u64::MAX))));
+    assert!(text(&menu).contains("in all"));
 }

@@ -318,14 +318,15 @@ fn bars(model: &Model, stages: &[(u64, &HistoryEntry)], width: usize) -> Vec<Tex
     )];
     let mut before = 0;
     for (ms, entry) in stages {
-        let place = |ms: u64| ms * BAR / total.max(1);
-        let (from, to) = (place(before.min(*ms)), place(*ms));
-        let bar: String = (0..BAR)
-            .map(|n| {
-                model
-                    .theme
-                    .bar(n >= from && (n < to || n == from && from == to && n < BAR))
-            })
+        // Times are another machine's word: they may be anything.
+        let place = |ms: u64| u128::from(ms) * u128::from(BAR) / u128::from(total.max(1));
+        let last = u128::from(BAR) - 1;
+        // A stage that took no time is still seen.
+        let from = place(before.min(*ms)).min(last);
+        let to = place(*ms).max(from + 1);
+        let bar = 0..u128::from(BAR);
+        let bar: String = bar
+            .map(|n| model.theme.bar((from..to).contains(&n)))
             .collect();
         before = *ms;
         let name = entry.record.stage.map_or("", stage);
