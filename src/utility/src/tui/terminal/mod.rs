@@ -8,16 +8,38 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::style::{Attribute, Print, SetAttribute};
+use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
+use crossterm::{execute, queue};
 use ratatui::layout::Size;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 pub(super) use input::{Heard, Listener, block_signals};
 pub(super) use writer::Writer;
 
+/// crossterm has these two only together with its event reader (xterm's control sequences, DECSET 2004).
+const PASTES_IN_BRACKETS: &str = "\x1b[?2004h";
+const PASTES_AS_TYPED: &str = "\x1b[?2004l";
+
 /// The other screen, emptied (the Linux console has no other), without cursor; pastes in brackets.
-const ENTER: &[u8] = b"\x1b[?1049h\x1b[2J\x1b[?25l\x1b[?2004h";
+fn take_over(out: &mut impl Write) -> io::Result<()> {
+    let empty = Clear(ClearType::All);
+    execute!(
+        out,
+        EnterAlternateScreen,
+        empty,
+        Hide,
+        Print(PASTES_IN_BRACKETS)
+    )
+}
+
 /// Everything as it was.
-const LEAVE: &[u8] = b"\x1b[?2004l\x1b[m\x1b[2J\x1b[H\x1b[?25h\x1b[?1049l";
+fn hand_back(out: &mut impl Write) -> io::Result<()> {
+    let (plain, empty) = (SetAttribute(Attribute::Reset), Clear(ClearType::All));
+    queue!(out, Print(PASTES_AS_TYPED), plain, empty, MoveTo(0, 0))?;
+    execute!(out, Show, LeaveAlternateScreen)
+}
 
 /// A terminal that is the menu's until it is dropped.
 #[derive(Debug)]
@@ -54,7 +76,7 @@ impl Tty {
         raw.make_raw();
         tcsetattr(&self.fd, OptionalActions::Now, &raw)?;
         *entered() = Some((self.fd.try_clone()?, self.before.clone()));
-        write(self.fd.as_fd(), ENTER)
+        take_over(&mut file(self.fd.as_fd())?)
     }
 
     /// How large the window is.
@@ -93,11 +115,14 @@ pub(super) fn give_back() {
     };
     if let Some((fd, before)) = held.take() {
         // It may be gone; then there is nothing to give back.
-        let _ = write(fd.as_fd(), LEAVE);
+        let _ = file(fd.as_fd()).and_then(|mut out| hand_back(&mut out));
         let _ = tcsetattr(&fd, OptionalActions::Now, &before);
     }
 }
 
-fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
-    std::fs::File::from(fd.try_clone_to_owned()?).write_all(bytes)
+/// One write for all that is said at once.
+fn file(fd: BorrowedFd<'_>) -> io::Result<impl Write> {
+    Ok(io::BufWriter::new(std::fs::File::from(
+        fd.try_clone_to_owned()?,
+    )))
 }

