@@ -344,7 +344,7 @@ fn a_command_is_run_to_its_end_with_input_and_status() {
     let out = session.run("echo bad >&2; exit 3", &[], limit).unwrap();
     assert_eq!((out.status, out.complaint().as_str()), (3, "bad"));
     let error = session
-        .run("sleep 1000", &[], Duration::from_millis(300))
+        .run("sleep 5", &[], Duration::from_millis(300))
         .unwrap_err();
     assert!(matches!(error, RemoteError::Timeout { .. }), "{error}");
 }
@@ -353,7 +353,7 @@ fn a_command_is_run_to_its_end_with_input_and_status() {
 fn u7_hosts_that_hang_are_unknown_after_their_deadline_while_others_complete() {
     // One accepts TCP and never speaks, one accepts SSH and never answers.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
-    let asleep = Sshd::start("ed25519", |_| "exec sleep 1000".to_owned());
+    let asleep = Sshd::start("ed25519", |_| "exec cat > /dev/null".to_owned());
     let key = asleep.host_key();
     let node = |name: &str, id: u8, port: u16, key: &HostKey| {
         format!(
