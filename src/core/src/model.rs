@@ -26,6 +26,7 @@ pub use service::{
     Instances, Lock, Service, Unit, UnitMode,
 };
 pub use system::{SystemCluster, SystemDocument, SystemNode, SystemRole};
+pub use text::{Filling, Written};
 pub use timing::{Profile, Timing};
 
 /// Most members of one cluster: ten regular nodes, the standby, witnesses (C1).

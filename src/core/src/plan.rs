@@ -8,6 +8,7 @@ mod action;
 mod apply;
 mod cluster;
 mod command;
+mod commands;
 mod draft;
 mod goal;
 mod know;
@@ -23,6 +24,7 @@ pub use action::{
     Target,
 };
 pub use command::quoted;
+pub use commands::{Commands, commands};
 pub use goal::{Aim, Goal, Progress};
 pub use outcome::{Consequence, ConsequenceKind, MoveOrder, Plan, Step, StepKind, Warning};
 

@@ -4,11 +4,14 @@
 //! The rules of the text: T1 only known keys, T2 every needed key, T3 each value of its kind and range.
 
 mod keys;
+mod written;
 
 pub(super) use keys::{CLUSTER, SYSTEM};
+pub use written::{Filling, Written};
 
 use core::fmt::Write as _;
 use core::net::IpAddr;
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
@@ -23,8 +26,19 @@ use super::{
 /// One key of a table.
 pub(super) struct Key {
     name: &'static str,
-    needed: bool,
+    need: Need,
     kind: Kind,
+}
+
+/// Who must give a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Everybody.
+    Always,
+    /// Whoever stores a document; for what a person wrote it can be filled in.
+    Stored,
+    /// Nobody.
+    Never,
 }
 
 /// What a value must be.
@@ -70,6 +84,32 @@ pub(super) fn read<T: DeserializeOwned>(
     text: &str,
     keys: &'static [Key],
 ) -> Result<(T, Vec<Problem>), DocumentError> {
+    let (table, seen) = look(text, keys, Need::Stored)?;
+    // The list of keys and the types agree (a test holds them together), so this can fail only where
+    // a type is stricter than its kind here.
+    T::deserialize(toml::Deserializer::from(table))
+        .map(|document| (document, seen.unknown))
+        .map_err(|e| DocumentError::Text(syntax(text, &[e])))
+}
+
+/// What a look at a text found, beside its table.
+struct Seen {
+    /// T1: keys that nobody knows; they are out of the table.
+    unknown: Vec<Problem>,
+    /// The line of each place.
+    lines: BTreeMap<String, usize>,
+}
+
+/// The text as a table of those keys, each value of its kind. `needs`: of what is not needed always, what
+/// is needed here.
+///
+/// # Errors
+/// Everything that is wrong but unknown keys; those among them.
+fn look<'t>(
+    text: &'t str,
+    keys: &'static [Key],
+    needs: Need,
+) -> Result<(Spanned<DeTable<'t>>, Seen), DocumentError> {
     if text.len() > MAX_DOCUMENT {
         return Err(DocumentError::TooLong(text.len()));
     }
@@ -79,22 +119,22 @@ pub(super) fn read<T: DeserializeOwned>(
     }
     let mut reader = Reader {
         text,
-        unknown: Vec::new(),
+        needs,
+        seen: Seen {
+            unknown: Vec::new(),
+            lines: BTreeMap::new(),
+        },
         wrong: Vec::new(),
     };
     reader.table("", 1, keys, table.get_mut());
     let Reader {
-        mut unknown, wrong, ..
+        mut seen, wrong, ..
     } = reader;
     if wrong.is_empty() {
-        // The list of keys and the types agree (a test holds them together), so this can fail only where
-        // a type is stricter than its kind here.
-        T::deserialize(toml::Deserializer::from(table))
-            .map(|document| (document, unknown))
-            .map_err(|e| DocumentError::Text(syntax(text, &[e])))
+        Ok((table, seen))
     } else {
-        unknown.extend(wrong);
-        Err(DocumentError::Rules(unknown))
+        seen.unknown.extend(wrong);
+        Err(DocumentError::Rules(seen.unknown))
     }
 }
 
@@ -132,7 +172,8 @@ fn printable(text: &str) -> String {
 
 struct Reader<'t> {
     text: &'t str,
-    unknown: Vec<Problem>,
+    needs: Need,
+    seen: Seen,
     wrong: Vec<Problem>,
 }
 
@@ -150,6 +191,8 @@ impl Reader<'_> {
         keys: &'static [Key],
         table: &mut DeTable<'_>,
     ) {
+        let line = line_of(self.text, position);
+        self.seen.lines.entry(place.to_owned()).or_insert(line);
         let names: Vec<(String, usize)> = table
             .keys()
             .map(|k| (k.get_ref().to_string(), k.span().start))
@@ -158,7 +201,7 @@ impl Reader<'_> {
             if keys.iter().any(|k| k.name == name) {
                 continue;
             }
-            self.unknown.push(Problem {
+            self.seen.unknown.push(Problem {
                 rule: RuleId::of("T1"),
                 place: self.place(place, &name, at),
                 what: "this key is not known".to_owned(),
@@ -169,12 +212,14 @@ impl Reader<'_> {
         for key in keys {
             match table.get_mut(key.name) {
                 Some(value) => self.value(place, key.name, &key.kind, value),
-                None if key.needed => self.wrong.push(Problem {
-                    rule: RuleId::of("T2"),
-                    place: self.place(place, key.name, position),
-                    what: "this key is missing".to_owned(),
-                    mend: format!("give it {}", key.kind.wanted()),
-                }),
+                None if key.need == Need::Always || key.need == self.needs => {
+                    self.wrong.push(Problem {
+                        rule: RuleId::of("T2"),
+                        place: self.place(place, key.name, position),
+                        what: "this key is missing".to_owned(),
+                        mend: format!("give it {}", key.kind.wanted()),
+                    });
+                }
                 None => {}
             }
         }
@@ -192,6 +237,8 @@ impl Reader<'_> {
             let comma = if place.is_empty() { "" } else { ", " };
             format!("{place}{comma}{name}{entry}")
         };
+        let line = line_of(self.text, at);
+        self.seen.lines.entry(inside("")).or_insert(line);
         match (kind, value.get_mut()) {
             (Kind::Table(keys), DeValue::Table(table)) => {
                 self.table(&inside(""), at, keys, table);

@@ -1,10 +1,10 @@
 //! A cluster becomes what a written document says.
 
-use super::cluster::{new_services, told_by_wait};
+use super::cluster::{aims, new_services, safety, told_by_wait};
 use super::draft::Draft;
 use super::know::{Whereabouts, names, refusal};
 use super::settings::effects_of;
-use super::{Aim, ConsequenceKind, Plan};
+use super::{ConsequenceKind, Plan};
 use crate::model::{ClusterDocument, Problem, Service, ServiceId};
 
 /// What [`ClusterDocument::without_secrets`] puts in the place of a secret.
@@ -59,7 +59,19 @@ pub(super) fn apply(mut draft: Draft<'_>, written: &ClusterDocument) -> Result<P
     }
     let new = completed(old, written);
     if new == *old {
-        return draft.unchanged(format!("{} is as written already", old.name));
+        // Whoever made this revision may have been interrupted before the index was written.
+        draft.system_of(old);
+        if !draft.has_system() {
+            return draft.unchanged(format!("{} is as written already", old.name));
+        }
+        draft.say(
+            ConsequenceKind::Note,
+            format!(
+                "{} is as written already; the system's list of its nodes is put right",
+                old.name
+            ),
+        );
+        return draft.done();
     }
     services(&mut draft, old, &new);
     draft.document(Some(old), new.clone());
@@ -106,18 +118,18 @@ fn create(mut draft: Draft<'_>, written: &ClusterDocument) -> Result<Plan, Vec<P
         ConsequenceKind::Outage,
         "none: the aliases are the addresses that clients use today; no service is restarted and no connection breaks (C11)",
     );
+    safety(&mut draft, Some(new.safety), new.members.len());
     told_by_wait(&mut draft, &new);
     new_services(&mut draft, &new, &new.services);
     draft.document(None, new.clone());
     draft.system_of(&new);
-    for service in new.services.iter().filter(|s| !s.stopped) {
-        draft.aim(Aim::Runs {
-            cluster: new.name.clone(),
-            service: service.name.clone(),
-            on: service.home().cloned(),
-            since_term: 0,
-        });
-    }
+    let run: Vec<Service> = new
+        .services
+        .iter()
+        .filter(|s| !s.stopped)
+        .cloned()
+        .collect();
+    aims(&mut draft, &new, &run);
     draft.done()
 }
 

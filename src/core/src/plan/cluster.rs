@@ -139,7 +139,7 @@ fn homes(services: &[NewService]) -> BTreeMap<NodeName, Vec<IpNet>> {
 }
 
 /// S3: which safety, and why.
-fn safety(draft: &mut Draft<'_>, wanted: Option<Safety>, voters: usize) -> Safety {
+pub(super) fn safety(draft: &mut Draft<'_>, wanted: Option<Safety>, voters: usize) -> Safety {
     let sentence = match wanted {
         Some(Safety::Exclusive) => return Safety::Exclusive, // S2, S3 refuse it for now.
         Some(Safety::Available) => {
@@ -334,7 +334,7 @@ pub(super) fn new_services(draft: &mut Draft<'_>, document: &ClusterDocument, ad
     );
 }
 
-fn aims(draft: &mut Draft<'_>, document: &ClusterDocument, added: &[Service]) {
+pub(super) fn aims(draft: &mut Draft<'_>, document: &ClusterDocument, added: &[Service]) {
     let cluster = document.name.clone();
     draft.aim(Aim::Up {
         cluster: cluster.clone(),

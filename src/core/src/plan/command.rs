@@ -32,9 +32,14 @@ impl Line {
     }
 
     fn option(&mut self, name: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.word(name);
-            self.word(value);
+        match value {
+            // Else it would be read as an option.
+            Some(value) if value.starts_with('-') => self.word(&format!("{name}={value}")),
+            Some(value) => {
+                self.word(name);
+                self.word(value);
+            }
+            None => {}
         }
     }
 }

@@ -91,6 +91,11 @@ impl<'a> Draft<'a> {
             .any(|c| c.sentence == sentence)
     }
 
+    /// The index is to be written.
+    pub(super) fn has_system(&self) -> bool {
+        self.plan.system.is_some()
+    }
+
     pub(super) fn warn(&mut self, name: &'static str, rule: &'static str, sentence: String) {
         self.plan.warnings.push(Warning {
             name,

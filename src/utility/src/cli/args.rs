@@ -127,6 +127,12 @@ pub enum Verb {
     /// Services
     #[command(subcommand)]
     Service(ServiceVerb),
+    /// Bring a cluster to a written document, after showing the difference
+    Apply {
+        /// The document, as `backstay cluster show` gives it; `-`: standard input
+        #[arg(long, short = 'f', value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Alarms
     #[command(subcommand)]
     Alarm(AlarmVerb),
@@ -287,6 +293,9 @@ pub enum ClusterVerb {
     Show {
         /// Which
         cluster: ClusterName,
+        /// As the command lines that make one like it
+        #[arg(long)]
+        as_commands: bool,
     },
     /// Make a cluster of one standby and up to ten homes of services
     Create {

@@ -3,18 +3,20 @@
 use backstay_core::model::{
     ClusterDocument, ClusterId, ClusterName, Fallback, Profile, Safety, SplitStops, WithoutMajority,
 };
-use backstay_core::plan::{Action, AddClusterNode, CreateCluster, Secret, SetCluster};
+use backstay_core::plan::{Action, AddClusterNode, CreateCluster, Secret, SetCluster, commands};
+use backstay_wire::rpc::clean;
 use serde_json::json;
 use std::fmt::Write as _;
 
 use super::act::act;
 use super::args::{
-    ClusterVerb, CreateSettings, FallbackArgument, ProfileArgument, SafetyArgument, SetSettings,
+    ClusterVerb, FallbackArgument, ProfileArgument, SafetyArgument, SetSettings,
     SplitStopsArgument, WithoutMajorityArgument,
 };
 use super::context::{Context, say, say_json};
 use super::spec::ServiceSpec;
 use crate::failure::{Exit, Failure};
+use crate::ops::gather::wall_ms;
 use crate::ops::{Picture, enrol};
 use crate::output::lists::heading;
 use crate::output::{json, lists};
@@ -51,70 +53,60 @@ const fn split_stops(argument: SplitStopsArgument) -> SplitStops {
 
 /// Runs a verb.
 pub(super) fn run(context: &Context, verb: ClusterVerb) -> Result<Exit, Failure> {
-    let done = match verb {
-        ClusterVerb::List => return list(context),
-        ClusterVerb::Show { cluster } => return show(context, &cluster),
+    match verb {
+        ClusterVerb::List => list(context),
+        ClusterVerb::Show {
+            cluster,
+            as_commands: true,
+        } => show_commands(context, &cluster),
+        ClusterVerb::Show { cluster, .. } => show(context, &cluster),
+        verb => act(context, |picture| action(verb, picture)).map(|()| Exit::Done),
+    }
+}
+
+/// What a verb that changes something asks for.
+pub(super) fn action(verb: ClusterVerb, picture: &Picture) -> Result<Action, Failure> {
+    let fill = |specs: &[ServiceSpec]| {
+        specs
+            .iter()
+            .map(|s| s.fill(picture))
+            .collect::<Result<Vec<_>, Failure>>()
+    };
+    Ok(match verb {
+        ClusterVerb::List | ClusterVerb::Show { .. } => {
+            return Err(Failure::new(Exit::Usage, "it only looks"));
+        }
         ClusterVerb::Create {
             cluster,
             standby,
             witness,
             service,
             settings,
-        } => act(context, |picture| {
-            Ok(Action::CreateCluster(CreateCluster {
-                name: cluster,
-                standby,
-                witnesses: witness,
-                ..create(picture, &service, &settings)?
-            }))
+        } => Action::CreateCluster(CreateCluster {
+            name: cluster,
+            standby,
+            witnesses: witness,
+            services: fill(&service)?,
+            id: ClusterId(enrol::random()?),
+            key: Secret(enrol::random_key()?),
+            safety: settings.safety.map(safety),
+            profile: profile(settings.profile),
+            fallback: fallback(settings.fallback),
+            split_stops: split_stops(settings.split_stops),
+            reference: settings.reference.0,
         }),
-        ClusterVerb::Delete { cluster } => act(context, |_| Ok(Action::DeleteCluster { cluster })),
+        ClusterVerb::Delete { cluster } => Action::DeleteCluster { cluster },
         ClusterVerb::AddNode {
             cluster,
             node,
             service,
-        } => act(context, |picture| {
-            Ok(Action::AddClusterNode(AddClusterNode {
-                cluster,
-                node,
-                services: service
-                    .iter()
-                    .map(|s| s.fill(picture))
-                    .collect::<Result<_, _>>()?,
-            }))
+        } => Action::AddClusterNode(AddClusterNode {
+            cluster,
+            node,
+            services: fill(&service)?,
         }),
-        ClusterVerb::RemoveNode { cluster, node } => {
-            act(context, |_| Ok(Action::RemoveClusterNode { cluster, node }))
-        }
-        ClusterVerb::Set { cluster, settings } => {
-            act(context, |_| Ok(Action::SetCluster(set(cluster, settings))))
-        }
-    };
-    done.map(|()| Exit::Done)
-}
-
-/// Everything of a new cluster but its name and nodes, which are filled in by the caller.
-fn create(
-    picture: &Picture,
-    services: &[ServiceSpec],
-    settings: &CreateSettings,
-) -> Result<CreateCluster, Failure> {
-    let unnamed = || Failure::new(Exit::Error, "a name could not be made");
-    Ok(CreateCluster {
-        name: "unnamed".parse().map_err(|_| unnamed())?,
-        id: ClusterId(enrol::random()?),
-        key: Secret(enrol::random_key()?),
-        standby: "unnamed".parse().map_err(|_| unnamed())?,
-        witnesses: Vec::new(),
-        services: services
-            .iter()
-            .map(|s| s.fill(picture))
-            .collect::<Result<_, _>>()?,
-        safety: settings.safety.map(safety),
-        profile: profile(settings.profile),
-        fallback: fallback(settings.fallback),
-        split_stops: split_stops(settings.split_stops),
-        reference: settings.reference.0,
+        ClusterVerb::RemoveNode { cluster, node } => Action::RemoveClusterNode { cluster, node },
+        ClusterVerb::Set { cluster, settings } => Action::SetCluster(set(cluster, settings)),
     })
 }
 
@@ -185,15 +177,45 @@ fn list(context: &Context) -> Result<Exit, Failure> {
     Ok(partly(&picture))
 }
 
-fn show(context: &Context, name: &ClusterName) -> Result<Exit, Failure> {
-    let picture = context.gatherer()?.gather(&mut |line| context.note(line))?;
-    let Some(document) = living(&picture).find(|c| c.name == *name) else {
-        return Err(Failure::new(
+/// The cluster's document among what was found.
+pub(super) fn document_of<'p>(
+    picture: &'p Picture,
+    name: &ClusterName,
+) -> Result<&'p ClusterDocument, Failure> {
+    living(picture).find(|c| c.name == *name).ok_or_else(|| {
+        Failure::new(
             Exit::Error,
             format!("no node that answers knows a cluster {name}"),
         )
-        .hint("`backstay cluster list` shows them"));
-    };
+        .hint("`backstay cluster list` shows them")
+    })
+}
+
+/// U3: the command lines that make a cluster like this one.
+fn show_commands(context: &Context, name: &ClusterName) -> Result<Exit, Failure> {
+    let picture = context.gatherer()?.gather(&mut |line| context.note(line))?;
+    let found = commands(document_of(&picture, name)?, wall_ms() / 1000);
+    if context.json() {
+        let body = json!({"cluster": name, "commands": found.lines, "beyond": found.beyond});
+        say_json(&json::document("ClusterCommands", body), false);
+        return Ok(partly(&picture));
+    }
+    let mut text = found.lines.join("\n") + "\n";
+    if !found.beyond.is_empty() {
+        let beyond = clean(&found.beyond.join("; "));
+        let _ = writeln!(text, "# no flag says: {beyond}");
+        let _ = writeln!(
+            text,
+            "# the whole: backstay cluster show {name} > {name}.toml, then backstay apply -f {name}.toml"
+        );
+    }
+    say(&text);
+    Ok(partly(&picture))
+}
+
+fn show(context: &Context, name: &ClusterName) -> Result<Exit, Failure> {
+    let picture = context.gatherer()?.gather(&mut |line| context.note(line))?;
+    let document = document_of(&picture, name)?;
     // U6: which nodes have which revision, and what was staged and never committed.
     let revisions: Vec<_> = picture
         .hellos

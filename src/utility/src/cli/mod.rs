@@ -1,6 +1,7 @@
 //! The command line.
 
 mod act;
+mod apply;
 pub mod args;
 mod cluster;
 pub(crate) mod context;
@@ -9,6 +10,8 @@ mod node;
 mod service;
 pub(crate) mod show;
 pub(crate) mod spec;
+#[cfg(test)]
+mod tests;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -91,6 +94,7 @@ pub(crate) fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Node(verb) => node::run(context, verb),
         Verb::Cluster(verb) => cluster::run(context, *verb),
         Verb::Service(verb) => service::run(context, verb),
+        Verb::Apply { file } => apply::run(context, &file),
         Verb::Alarm(args::AlarmVerb::List) => show::alarms(context),
         Verb::History {
             service,

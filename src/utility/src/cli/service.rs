@@ -15,19 +15,27 @@ use crate::output::{json, status};
 
 /// Runs a verb.
 pub(super) fn run(context: &Context, verb: ServiceVerb) -> Result<Exit, Failure> {
-    let done = match verb {
-        ServiceVerb::List => return list(context, None),
-        ServiceVerb::Show { service } => return list(context, Some(&service)),
-        ServiceVerb::Set { service, settings } => act(context, |_| {
-            Ok(Action::SetService(SetService {
-                priority: settings.priority,
-                fallback: settings.fallback.map(fallback),
-                failover: settings.failover.map(|f| match f {
-                    FailoverArgument::Auto => Failover::Automatic,
-                    FailoverArgument::Ordered => Failover::Ordered,
-                }),
-                ..SetService::of(service)
-            }))
+    match verb {
+        ServiceVerb::List => list(context, None),
+        ServiceVerb::Show { service } => list(context, Some(&service)),
+        verb => act(context, |_| action(verb)).map(|()| Exit::Done),
+    }
+}
+
+/// What a verb that changes something asks for.
+pub(super) fn action(verb: ServiceVerb) -> Result<Action, Failure> {
+    Ok(match verb {
+        ServiceVerb::List | ServiceVerb::Show { .. } => {
+            return Err(Failure::new(Exit::Usage, "it only looks"));
+        }
+        ServiceVerb::Set { service, settings } => Action::SetService(SetService {
+            priority: settings.priority,
+            fallback: settings.fallback.map(fallback),
+            failover: settings.failover.map(|f| match f {
+                FailoverArgument::Auto => Failover::Automatic,
+                FailoverArgument::Ordered => Failover::Ordered,
+            }),
+            ..SetService::of(service)
         }),
         ServiceVerb::Move { service, to } => {
             let to = match to.as_str() {
@@ -38,24 +46,21 @@ pub(super) fn run(context: &Context, verb: ServiceVerb) -> Result<Exit, Failure>
                         .map_err(|e| Failure::new(Exit::Usage, format!("{e}")))?,
                 ),
             };
-            act(context, |_| Ok(Action::Move { service, to }))
+            Action::Move { service, to }
         }
         ServiceVerb::Lock {
             service,
             time,
             reason,
-        } => act(context, |_| {
-            Ok(Action::Lock {
-                service,
-                reason,
-                until: time.map(|t| wall_ms() / 1000 + t.as_secs().max(1)),
-            })
-        }),
-        ServiceVerb::Unlock { service } => act(context, |_| Ok(Action::Unlock { service })),
-        ServiceVerb::Start { service, on } => act(context, |_| Ok(Action::Start { service, on })),
-        ServiceVerb::Stop { service } => act(context, |_| Ok(Action::Stop { service })),
-    };
-    done.map(|()| Exit::Done)
+        } => Action::Lock {
+            service,
+            reason,
+            until: time.map(|t| wall_ms() / 1000 + t.as_secs().max(1)),
+        },
+        ServiceVerb::Unlock { service } => Action::Unlock { service },
+        ServiceVerb::Start { service, on } => Action::Start { service, on },
+        ServiceVerb::Stop { service } => Action::Stop { service },
+    })
 }
 
 fn list(context: &Context, only: Option<&ServiceName>) -> Result<Exit, Failure> {

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use crate::failure::{Exit, Failure};
 use crate::ops::Picture;
 
-const FORM: &str = "use S=NODE,alias=ADDR,base=ADDR[,priority=P][,fallback=auto|manual][,unit=U[:home-only|:companion]]..";
+const FORM: &str = "use S=NODE,alias=ADDR,base=ADDR[,priority=P][,fallback=auto|manual][,unit=U|,home-only=U|,companion=U]..";
 
 /// An address whose prefix may have been left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,24 +48,26 @@ pub(crate) fn address(text: &str) -> Result<(), String> {
     loose(text).map(|_| ())
 }
 
+/// `U`, or in the older form `U:home-only`, `U:companion`. A unit's own name may hold a `:`.
 fn unit(text: &str) -> Result<(String, UnitMode), String> {
-    let (name, mode) = match text.split_once(':') {
-        None => (text, UnitMode::Service),
-        Some((name, "home-only")) => (name, UnitMode::HomeOnly),
-        Some((name, "companion")) => (name, UnitMode::Companion),
-        Some((_, other)) => {
-            return Err(format!(
-                "`{}` is no way to run a unit; use home-only or companion",
-                other.escape_debug()
-            ));
-        }
-    };
-    let name = if name.contains('.') {
+    match text.rsplit_once(':') {
+        Some((name, "home-only")) => Ok((full(name), UnitMode::HomeOnly)),
+        Some((name, "companion")) => Ok((full(name), UnitMode::Companion)),
+        Some((_, other)) if !other.contains('.') => Err(format!(
+            "`{}` is no way to run a unit; use home-only or companion",
+            other.escape_debug()
+        )),
+        _ => Ok((full(text), UnitMode::Service)),
+    }
+}
+
+/// A unit's full name.
+fn full(name: &str) -> String {
+    if name.contains('.') {
         name.to_owned()
     } else {
         format!("{name}.service")
-    };
-    Ok((name, mode))
+    }
 }
 
 impl FromStr for ServiceSpec {
@@ -101,6 +103,8 @@ impl FromStr for ServiceSpec {
                 }
                 Some(("fallback", "manual")) => spec.fallback = Some(Fallback::Manual),
                 Some(("unit", value)) => spec.units.push(unit(value)?),
+                Some(("home-only", value)) => spec.units.push((full(value), UnitMode::HomeOnly)),
+                Some(("companion", value)) => spec.units.push((full(value), UnitMode::Companion)),
                 _ => {
                     return Err(format!(
                         "`{}` is not known here; {FORM}",
@@ -165,7 +169,7 @@ mod tests {
     #[test]
     fn a_service_is_read_from_one_argument() {
         let spec: ServiceSpec =
-            "web1=n1,alias=192.0.2.101,base=192.0.2.11/24,priority=10,fallback=auto,unit=web,unit=log.timer:companion"
+            "web1=n1,alias=192.0.2.101,base=192.0.2.11/24,priority=10,fallback=auto,unit=web,unit=log.timer:companion,home-only=a:b.service"
                 .parse()
                 .unwrap();
         assert_eq!(spec.priority, Some(10));
@@ -174,7 +178,8 @@ mod tests {
             spec.units,
             [
                 ("web.service".to_owned(), UnitMode::Service),
-                ("log.timer".to_owned(), UnitMode::Companion)
+                ("log.timer".to_owned(), UnitMode::Companion),
+                ("a:b.service".to_owned(), UnitMode::HomeOnly),
             ]
         );
         let failure = spec.fill(&Picture::default()).unwrap_err();

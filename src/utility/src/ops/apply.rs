@@ -63,6 +63,7 @@ pub fn absent(action: &Action, plan: &Plan, picture: &Picture) -> Vec<Problem> {
     let leaving = match action {
         Action::CreateCluster(_) | Action::DeleteCluster { .. } | Action::AddClusterNode(_) => None,
         Action::RemoveClusterNode { node, .. } => Some(node),
+        Action::Apply { .. } if members_change(plan, picture) => None,
         _ => return Vec::new(),
     };
     // Members before and after: a cluster that ends has none any more.
@@ -90,6 +91,15 @@ pub fn absent(action: &Action, plan: &Plan, picture: &Picture) -> Vec<Problem> {
                 .to_owned(),
         })
         .collect()
+}
+
+/// Whether a cluster gets other members than it has.
+fn members_change(plan: &Plan, picture: &Picture) -> bool {
+    let ids = |d: &ClusterDocument| d.members.iter().map(|m| m.id).collect::<BTreeSet<_>>();
+    plan.documents.iter().any(|new| {
+        let old = picture.clusters.iter().find(|c| c.id == new.id);
+        old.is_none_or(|old| ids(old) != ids(new))
+    })
 }
 
 /// Carries out a plan whose consequences have been accepted. `report` gets one line for each step.

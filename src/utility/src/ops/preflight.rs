@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use backstay_core::model::{NodeName, Problem, RuleId};
+use backstay_core::model::{Member, NodeName, Problem, RuleId, Service};
 use backstay_core::plan::{Action, Plan};
 use serde::Serialize;
 
@@ -154,6 +154,19 @@ fn units(plan: &Plan, picture: &Picture) -> Vec<Check> {
     found
 }
 
+/// Whether a plan gives a machine something new to do: then it must be in best order.
+fn builds(plan: &Plan, picture: &Picture) -> bool {
+    plan.documents.iter().any(|new| {
+        let old = picture.clusters.iter().find(|c| c.id == new.id);
+        let member = |m: &Member| old.is_some_and(|o| o.member_by_id(m.id).is_some());
+        let service = |s: &Service| {
+            let former = old.and_then(|o| o.service(s.id));
+            former.is_some_and(|f| f.units == s.units && f.nodes == s.nodes)
+        };
+        !new.members.iter().all(member) || !new.services.iter().all(service)
+    })
+}
+
 /// Everything that speaks against carrying out a plan now.
 pub fn preflight(action: &Action, plan: &Plan, picture: &Picture) -> (Vec<Problem>, Vec<Check>) {
     let mut checks: Vec<Check> = plan
@@ -166,7 +179,7 @@ pub fn preflight(action: &Action, plan: &Plan, picture: &Picture) -> (Vec<Proble
             sentence: w.sentence.clone(),
         })
         .collect();
-    let builds = matches!(action, Action::CreateCluster(_) | Action::AddClusterNode(_));
+    let builds = builds(plan, picture);
     let nodes: BTreeSet<NodeName> = concerned(plan, picture);
     for name in &nodes {
         let (Some(fact), Some(hello)) = (picture.facts.get(name), picture.hellos.get(name)) else {

@@ -1,15 +1,24 @@
 //! The keys of the written documents, with the kind and range of each value.
 
-use super::Key;
 use super::Kind::{
     Address, Cluster, Flag, Identity, List, Network, Node, Secret, Service, Table, Tables, Text,
     Whole, Word,
 };
+use super::{Key, Need};
 
 const fn needed(name: &'static str, kind: super::Kind) -> Key {
     Key {
         name,
-        needed: true,
+        need: Need::Always,
+        kind,
+    }
+}
+
+/// Kept by Backstay: what a person wrote may leave it out.
+const fn kept(name: &'static str, kind: super::Kind) -> Key {
+    Key {
+        name,
+        need: Need::Stored,
         kind,
     }
 }
@@ -17,7 +26,7 @@ const fn needed(name: &'static str, kind: super::Kind) -> Key {
 const fn may(name: &'static str, kind: super::Kind) -> Key {
     Key {
         name,
-        needed: false,
+        need: Need::Never,
         kind,
     }
 }
@@ -31,10 +40,10 @@ const MOST_32: u64 = u32::MAX as u64;
 pub(in super::super) static CLUSTER: [Key; 24] = [
     needed("format", Whole(1, MOST_32)),
     needed("name", Cluster),
-    needed("id", Identity),
-    needed("revision", Whole(1, MOST)),
-    needed("epoch", Whole(1, MOST)),
-    needed("changed", Table(&CHANGED)),
+    kept("id", Identity),
+    kept("revision", Whole(1, MOST)),
+    kept("epoch", Whole(1, MOST)),
+    kept("changed", Table(&CHANGED)),
     may("deleted", Flag),
     may("topology", Word(&["n-plus-one"])),
     needed("safety", Word(&["available", "exclusive"])),
@@ -47,7 +56,7 @@ pub(in super::super) static CLUSTER: [Key; 24] = [
     may("reference", Address),
     may("arbiter", Text),
     may("port", Whole(1, MOST_16)),
-    needed("next_service", Whole(0, MOST_16)),
+    kept("next_service", Whole(0, MOST_16)),
     may("key", Tables(&KEY)),
     may("node", Tables(&MEMBER)),
     may("service", Tables(&SERVICE)),
@@ -80,7 +89,7 @@ static KEY: [Key; 3] = [
 
 static MEMBER: [Key; 7] = [
     needed("name", Node),
-    needed("id", Identity),
+    kept("id", Identity),
     may("incarnation", Whole(0, MOST_32)),
     needed("role", Word(&["regular", "standby", "witness"])),
     needed("bases", List(&Network)),
@@ -90,7 +99,7 @@ static MEMBER: [Key; 7] = [
 
 static SERVICE: [Key; 15] = [
     needed("name", Service),
-    needed("id", Whole(0, MOST_16)),
+    kept("id", Whole(0, MOST_16)),
     needed("nodes", List(&Node)),
     may("priority", Whole(0, MOST_16)),
     may("fallback", FALLBACK),

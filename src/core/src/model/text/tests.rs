@@ -159,3 +159,21 @@ fn the_example_of_the_topology_is_sound_and_complete() {
         assert!(seen.contains(key), "{key} is not explained");
     }
 }
+
+/// The example of a pair is sound once what Backstay keeps is filled in.
+#[test]
+fn the_example_of_a_pair_is_sound() {
+    let text = include_str!("../../../../../config/pair.toml");
+    let written = Written::read(text).unwrap();
+    let document = written.complete(&Filling {
+        present: None,
+        system: &crate::model::fixture::system(),
+        id: ClusterId(7),
+        key: &"ab".repeat(32),
+    });
+    let mut document = document.unwrap();
+    // The plan counts on.
+    document.next_service = crate::model::ServiceId(2);
+    assert_eq!(document.problems(), []);
+    assert_eq!(document.members.len(), 2);
+}

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Failover, Profile, ServiceId, differences, is_epoch_change};
+use crate::model::{Failover, Filling, Profile, ServiceId, Written, differences, is_epoch_change};
 
 #[test]
 fn f7_a_changed_fallback_says_who_returns() {
@@ -248,4 +248,108 @@ fn differences_show_that_a_secret_changed_but_not_the_secret() {
         "{text}"
     );
     assert!(text.starts_with("key 1, secret: (hash "), "{text}");
+}
+
+/// A document as text without what Backstay keeps by itself.
+fn bare(document: &ClusterDocument) -> String {
+    let text = document.to_text();
+    let mut table: toml::Table = text.parse().unwrap();
+    for key in [
+        "id",
+        "revision",
+        "epoch",
+        "changed",
+        "next_service",
+        "key",
+        "base",
+    ] {
+        table.remove(key);
+    }
+    for list in ["node", "service"] {
+        for entry in table[list].as_array_mut().unwrap() {
+            entry.as_table_mut().unwrap().remove("id");
+        }
+    }
+    table.to_string()
+}
+
+fn completed(w: &World, text: &str, present: bool) -> ClusterDocument {
+    Written::read(text)
+        .unwrap()
+        .complete(&Filling {
+            present: present.then_some(&w.cluster),
+            system: &w.system,
+            id: crate::model::ClusterId(0x77),
+            key: &"ab".repeat(32),
+        })
+        .unwrap()
+}
+
+#[test]
+fn c11_apply_fills_in_what_the_writer_left_out() {
+    let mut w = world();
+    let text = bare(&w.cluster);
+    unchanged(
+        &w.agreed(&apply(completed(&w, &text, true))),
+        "c1 is as written already",
+    );
+    // One service more keeps the numbers of the others.
+    let more = format!(
+        "{text}\n[[service]]\nname = \"db2\"\nnodes = [\"n2\", \"sb1\"]\n[[service.alias]]\naddress = \"192.0.2.112/24\"\n"
+    );
+    let plan = w.agreed(&apply(completed(&w, &more, true)));
+    let numbers: Vec<u16> = plan.documents[0].services.iter().map(|s| s.id.0).collect();
+    assert_eq!(
+        (numbers, plan.documents[0].next_service.0),
+        (vec![1, 2, 3, 4], 5)
+    );
+    // No such cluster: the same text makes it, if its nodes are in the system.
+    w.cluster.deleted = true;
+    w.system.clusters.clear();
+    for n in &mut w.system.nodes {
+        if n.role == crate::model::SystemRole::Regular {
+            n.role = crate::model::SystemRole::Free;
+        }
+    }
+    let plan = w.agreed(&apply(completed(&w, &text, false)));
+    let d = &plan.documents[0];
+    assert_eq!(
+        (d.id.0, d.revision, d.epoch, d.next_service.0),
+        (0x77, 1, 1, 4)
+    );
+    assert_eq!(d.keys[0].secret, "ab".repeat(32));
+    assert_eq!(d.members, w.cluster.members);
+    w.system.nodes.retain(|n| n.name != node("n3"));
+    w.refused(
+        &apply(completed(&w, &text, false)),
+        &["C8 node n3: it is not in the system; add it with `backstay node add HOST --name n3` first"],
+    );
+}
+
+#[test]
+fn u6_apply_of_what_is_written_puts_a_forgotten_index_right() {
+    let mut w = world();
+    w.system.clusters.clear();
+    let plan = w.agreed(&apply(w.cluster.without_secrets()));
+    assert!(plan.documents.is_empty() && plan.changed);
+    assert_eq!(plan.system.unwrap().clusters, system().clusters);
+}
+
+#[test]
+fn t1_to_t3_what_is_wrong_with_a_written_document_has_its_line() {
+    let w = world();
+    let text = bare(&w.cluster).replace("192.0.2.101/24", "198.51.100.7/24");
+    let written = Written::read(&format!("{text}\ncolour = 1\n")).unwrap();
+    let line = |what: &str| 1 + text.lines().position(|l| l == what).unwrap();
+    assert_eq!(written.unknown().len(), 1);
+    let document = completed(&w, &text, true);
+    let problems = w.plan(&apply(document)).unwrap_err();
+    let told: Vec<String> = problems
+        .into_iter()
+        .map(|p| written.located(p).place)
+        .collect();
+    assert!(
+        told.contains(&format!("line {}, service web1", line("[[service]]"))),
+        "{told:?}"
+    );
 }
