@@ -23,7 +23,7 @@ pub use action::{
     Action, AddClusterNode, CreateCluster, NewService, Secret, SetCluster, SetService, Situation,
     Target,
 };
-pub use command::quoted;
+pub use command::{of as command_line, quoted};
 pub use commands::{Commands, commands};
 pub use goal::{Aim, Goal, Progress};
 pub use outcome::{Consequence, ConsequenceKind, MoveOrder, Plan, Step, StepKind, Warning};

@@ -8,6 +8,7 @@ pub mod failure;
 pub mod ops;
 pub mod output;
 pub mod remote;
+pub mod setup;
 pub mod trial;
 pub mod tui;
 

@@ -11,7 +11,7 @@ use backstay::remote::contacts::Contacts;
 use backstay::{Changed, Exit, Failure};
 use backstay_core::engine::{ClusterView, NodeState, NodeView, ServiceState, ServiceView};
 use backstay_core::model::{
-    ClusterId, Fallback, NodeName, Profile, Role, Safety, SplitStops, UnitMode,
+    ClusterDocument, ClusterId, Fallback, NodeName, Profile, Role, Safety, SplitStops, UnitMode,
 };
 use backstay_core::plan::{
     Action, Aim, CreateCluster, Goal, NewService, Plan, Secret, Situation, plan,
@@ -109,6 +109,41 @@ fn u6_a_change_is_staged_everywhere_then_committed_everywhere() {
             );
         });
     }
+}
+
+/// Where preflight refuses to bring a cluster to that document.
+fn refused(picture: &Picture, document: ClusterDocument) -> Vec<String> {
+    let (system, bases) = (picture.system(), picture.bases());
+    let action = Action::Apply {
+        document: Box::new(document),
+    };
+    let situation = Situation {
+        system: &system,
+        clusters: &picture.clusters,
+        views: &[],
+        bases: &bases,
+        by: "me@here",
+        wall: 1_700_000_000,
+    };
+    let plan = plan(&action, &situation).unwrap();
+    let (problems, _) = preflight::preflight(&action, &plan, picture);
+    problems.into_iter().map(|p| p.place).collect()
+}
+
+#[test]
+fn u6_a_written_document_that_changes_members_needs_all_of_them() {
+    let new = planned(&gather(&world(), LONG)).documents.remove(0);
+    let one_away = world();
+    one_away.manner("n2", Manner::Unreachable);
+    assert_eq!(refused(&gather(&one_away, LONG), new), ["node n2"]);
+    // A setting reaches an absent node with the beats.
+    let created = world();
+    carry_out(&created).unwrap();
+    created.manner("n2", Manner::Unreachable);
+    let picture = gather(&created, LONG);
+    let mut document = picture.clusters[0].clone();
+    document.services[0].priority = 5;
+    assert!(refused(&picture, document).is_empty());
 }
 
 #[test]

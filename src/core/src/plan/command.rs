@@ -44,8 +44,9 @@ impl Line {
     }
 }
 
-/// `wall`: seconds since 1970 UTC, for times that are written as what is left.
-pub(super) fn of(action: &Action, wall: u64) -> String {
+/// U3: the command line that does what an action does. `wall`: seconds since 1970 UTC, for times that are
+/// written as what is left.
+pub fn of(action: &Action, wall: u64) -> String {
     let line = match action {
         Action::AddNode { name, contact, .. } => {
             Line::new(&["node", "add", contact, "--name", name.as_str()])

@@ -95,19 +95,31 @@ pub(super) fn carry_out(
         return Ok(End::Dry);
     }
     context.confirm("Go on?")?;
+    carry_through(context, &plan, picture)
+}
+
+/// From an agreed plan to the end.
+///
+/// # Errors
+/// In one sentence, with whether anything was changed.
+pub(super) fn carry_through(
+    context: &Context,
+    plan: &Plan,
+    picture: &mut Picture,
+) -> Result<End, Failure> {
     context.guard();
-    let applied = apply(&plan, picture, &context.cancel, &mut |told| {
+    let applied = apply(plan, picture, &context.cancel, &mut |told| {
         context.told(told);
     })?;
-    remember(context, &plan);
+    remember(context, plan);
     if !applied.behind.is_empty() {
         context.note(&format!(
             "{} will learn of it when they are back",
             list(&applied.behind)
         ));
     }
-    wait(context, &plan, picture, &context.cancel)?;
-    finish(context, &plan, &applied, "done");
+    wait(context, plan, picture, &context.cancel)?;
+    finish(context, plan, &applied, "done");
     Ok(End::Done)
 }
 

@@ -127,6 +127,18 @@ pub enum Verb {
     /// Services
     #[command(subcommand)]
     Service(ServiceVerb),
+    /// Guided first-time set-up: from bare hosts to a healthy cluster
+    Setup {
+        /// Answer out of this file instead of asking
+        #[arg(long, value_name = "FILE")]
+        answers: Option<PathBuf>,
+        /// Write the answers to this file (no secrets)
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
+        /// Numbered plain lines, for screen readers
+        #[arg(long)]
+        plain: bool,
+    },
     /// Bring a cluster to a written document, after showing the difference
     Apply {
         /// The document, as `backstay cluster show` gives it; `-`: standard input

@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dialoguer::console::Term;
@@ -31,6 +31,8 @@ pub(crate) struct Context {
     pub(crate) cancel: Cancel,
     /// While it is set, breaking off is looked at by whoever works; else it ends the program.
     guarded: Arc<AtomicBool>,
+    /// What is said when it ends the program.
+    parting: Arc<Mutex<&'static str>>,
     /// How SSH is spoken.
     pub(crate) ssh: Arc<ssh::Options>,
     /// Where contacts are remembered.
@@ -104,6 +106,7 @@ impl Context {
             style,
             cancel: Cancel::default(),
             guarded: Arc::new(AtomicBool::new(false)),
+            parting: Arc::new(Mutex::new("cancelled; nothing was changed")),
             ssh: Arc::new(ssh::Options {
                 identities: common.identity.clone(),
                 deadlines,
@@ -129,12 +132,14 @@ impl Context {
     /// The handler can't be set.
     pub(crate) fn catch_signals(&self) -> Result<(), Failure> {
         let (cancel, guarded) = (self.cancel.clone(), Arc::clone(&self.guarded));
+        let parting = Arc::clone(&self.parting);
         ctrlc::set_handler(move || {
             cancel.set();
             if !guarded.load(Ordering::SeqCst) {
                 // A question may be open, with the cursor hidden.
                 let _ = Term::stderr().show_cursor();
-                let _ = writeln!(std::io::stderr(), "\ncancelled; nothing was changed");
+                let said = parting.lock().map_or("cancelled", |said| *said);
+                let _ = writeln!(std::io::stderr(), "\n{said}");
                 std::process::exit(i32::from(Exit::Cancelled as u8));
             }
         })
@@ -144,6 +149,14 @@ impl Context {
     /// From here on breaking off is looked at by whoever works.
     pub(crate) fn guard(&self) {
         self.guarded.store(true, Ordering::SeqCst);
+    }
+
+    /// From here on breaking off ends the program again, with these words.
+    pub(super) fn unguard(&self, said: &'static str) {
+        if let Ok(mut parting) = self.parting.lock() {
+            *parting = said;
+        }
+        self.guarded.store(false, Ordering::SeqCst);
     }
 
     /// What this machine remembers.

@@ -8,6 +8,7 @@ pub(crate) mod context;
 mod lab;
 mod node;
 mod service;
+mod setup;
 pub(crate) mod show;
 pub(crate) mod spec;
 #[cfg(test)]
@@ -94,6 +95,11 @@ pub(crate) fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Node(verb) => node::run(context, verb),
         Verb::Cluster(verb) => cluster::run(context, *verb),
         Verb::Service(verb) => service::run(context, verb),
+        Verb::Setup {
+            answers,
+            record,
+            plain,
+        } => setup::run(context, answers, record, plain),
         Verb::Apply { file } => apply::run(context, &file),
         Verb::Alarm(args::AlarmVerb::List) => show::alarms(context),
         Verb::History {

@@ -167,7 +167,7 @@ fn check(context: &Context, node: &NodeName) -> Result<Exit, Failure> {
 }
 
 /// The agent to install: named, else the one beside this program.
-fn agent_path() -> Result<PathBuf, Failure> {
+pub(super) fn agent_path() -> Result<PathBuf, Failure> {
     if let Some(path) = std::env::var_os("BACKSTAY_AGENT").filter(|v| !v.is_empty()) {
         return Ok(path.into());
     }
@@ -181,9 +181,8 @@ fn agent_path() -> Result<PathBuf, Failure> {
 /// The key by which a new host is known from now on: vouched for by the options or by memory, else
 /// confirmed by the admin.
 fn pin(context: &Context, host: &Contact) -> Result<HostKey, Failure> {
-    let pins = context.pins(host)?;
-    let shown = Session::look(host, &context.ssh)?;
-    if pins.is_empty() {
+    let (shown, vouched) = shown(context, host)?;
+    if !vouched {
         // Nobody vouches for it: shown, and asked for on its own. --yes is a yes to the plan, not to a key
         // that nobody has compared.
         if !context.can_ask() || context.common.yes {
@@ -201,15 +200,25 @@ fn pin(context: &Context, host: &Contact) -> Result<HostKey, Failure> {
         context.confirm("Is that what its console shows (ssh-keygen -lf)?")?;
         return Ok(shown);
     }
+    Ok(shown)
+}
+
+/// The key that a host shows, and whether the options or memory vouch for it.
+pub(super) fn shown(context: &Context, host: &Contact) -> Result<(HostKey, bool), Failure> {
+    let pins = context.pins(host)?;
+    let shown = Session::look(host, &context.ssh)?;
+    if pins.is_empty() {
+        return Ok((shown, false));
+    }
     // The host may have been shown by another of its keys: ask for the pinned one.
     match pins.judge(&host.to_string(), &shown) {
-        Ok(()) => Ok(shown),
+        Ok(()) => Ok((shown, true)),
         Err(changed) => {
             let session = Session::open(host, &pins, &context.ssh).map_err(|e| match e {
                 RemoteError::HostKeyChanged { .. } => Failure::from(changed),
                 other => other.into(),
             })?;
-            Ok(session.host_key().clone())
+            Ok((session.host_key().clone(), true))
         }
     }
 }
@@ -275,7 +284,7 @@ fn show_machine(context: &Context, host: &Contact, key: &HostKey, found: &Found)
     ));
 }
 
-fn add(context: &Context, host: &Contact, name: &NodeName) -> Result<Exit, Failure> {
+pub(super) fn add(context: &Context, host: &Contact, name: &NodeName) -> Result<Exit, Failure> {
     if context.common.sockets.contains_key(&host.host) {
         return add_running(context, host, name);
     }

@@ -17,6 +17,21 @@ const CLOCKS_MS: u64 = 1_000;
 /// Least room under the state folder, bytes.
 pub const LEAST_DISK: u64 = 64 * 1024 * 1024;
 
+/// The checks of a machine with a running agent, by their names, and what to do about each.
+pub const MACHINE_CHECKS: [(&str, &str); 5] = [
+    ("state-folder", "make /var/lib/backstay writable there"),
+    (
+        "gate",
+        "load nf_tables there, and install the package `nftables`",
+    ),
+    ("disk-space", "make room there"),
+    (
+        "clock-not-kept",
+        "let NTP keep it (`timedatectl set-ntp true`)",
+    ),
+    ("clocks-differ", "let NTP set them"),
+];
+
 /// How a check went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {

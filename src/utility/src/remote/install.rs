@@ -37,6 +37,7 @@ const UPLOAD: Duration = Duration::from_mins(10);
 /// Finds out what a machine is; prints one `name=value` a line and changes nothing.
 const LOOK: &str = r"
 echo uid=$(id -u)
+echo host=$(uname -n)
 echo arch=$(uname -m)
 [ -d /run/systemd/system ] && echo systemd=$(systemctl --version 2>/dev/null | awk 'NR==1{print $2}')
 command -v nft >/dev/null 2>&1 && echo nft=yes || { [ -x /usr/sbin/nft ] && echo nft=yes; }
@@ -51,6 +52,8 @@ echo end=yes
 pub struct Found {
     /// The user's number; 0 is root.
     pub uid: Option<u32>,
+    /// What it calls itself.
+    pub hostname: String,
     /// `x86_64`.
     pub arch: String,
     /// systemd's version, if it runs the machine.
@@ -76,6 +79,7 @@ impl Found {
             let value = value.trim();
             match name {
                 "uid" => found.uid = value.parse().ok(),
+                "host" => value.clone_into(&mut found.hostname),
                 "arch" => value.clone_into(&mut found.arch),
                 "systemd" => found.systemd = Some(value.to_owned()),
                 "nft" => found.nft = true,
@@ -89,56 +93,66 @@ impl Found {
         whole.then_some(found)
     }
 
+    /// The checks before an installation by their names, each with what is wrong and how to mend it.
+    pub fn checks(&self, arch: &str) -> [(&'static str, Option<(String, &'static str)>); 5] {
+        let unless = |good: bool, what: String, mend| (!good).then_some((what, mend));
+        let free = self.free_kib.unwrap_or(0);
+        [
+            (
+                "root",
+                unless(
+                    self.uid == Some(0),
+                    "the SSH user is not root".to_owned(),
+                    "add it as root@HOST: the agent is installed as root",
+                ),
+            ),
+            (
+                "systemd",
+                unless(
+                    self.systemd.is_some(),
+                    "systemd does not run it".to_owned(),
+                    "a machine booted by systemd",
+                ),
+            ),
+            (
+                "nft",
+                unless(
+                    self.nft,
+                    "nftables is missing".to_owned(),
+                    "install the package `nftables`",
+                ),
+            ),
+            (
+                "architecture",
+                unless(
+                    self.arch == arch,
+                    format!("it is {}, the agent here is for {arch}", clean(&self.arch)),
+                    "name an agent for it with BACKSTAY_AGENT",
+                ),
+            ),
+            (
+                "disk",
+                unless(
+                    free >= LEAST_KIB,
+                    format!("{} MiB are free under /usr", free / 1024),
+                    "256 MiB free",
+                ),
+            ),
+        ]
+    }
+
     /// Everything that forbids an installation, at once.
     pub fn problems(&self, host: &str, arch: &str) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut wrong = |check: &str, what: String, mend: &str| {
-            problems.push(Problem {
+        let wrong = self.checks(arch).into_iter();
+        let wrong = wrong.filter_map(|(check, wrong)| Some((check, wrong?)));
+        wrong
+            .map(|(check, (what, mend))| Problem {
                 rule: RuleId::of("C9"),
                 place: format!("{host}, check {check}"),
                 what,
                 mend: mend.to_owned(),
-            });
-        };
-        if self.uid != Some(0) {
-            wrong(
-                "root",
-                "the SSH user is not root".to_owned(),
-                "add it as root@HOST: the agent is installed as root",
-            );
-        }
-        if self.systemd.is_none() {
-            wrong(
-                "systemd",
-                "systemd does not run it".to_owned(),
-                "a machine booted by systemd",
-            );
-        }
-        if !self.nft {
-            wrong(
-                "nft",
-                "nftables is missing".to_owned(),
-                "install the package `nftables`",
-            );
-        }
-        if self.arch != arch {
-            wrong(
-                "architecture",
-                format!("it is {}, the agent here is for {arch}", clean(&self.arch)),
-                "name an agent for it with BACKSTAY_AGENT",
-            );
-        }
-        if self.free_kib.is_none_or(|k| k < LEAST_KIB) {
-            wrong(
-                "disk",
-                format!(
-                    "{} MiB are free under /usr",
-                    self.free_kib.unwrap_or(0) / 1024
-                ),
-                "256 MiB free",
-            );
-        }
-        problems
+            })
+            .collect()
     }
 }
 
@@ -186,6 +200,13 @@ impl AgentBinary {
             hash,
             arch,
         })
+    }
+}
+
+impl AgentBinary {
+    /// What machine it is for.
+    pub fn arch(&self) -> &'static str {
+        self.arch
     }
 }
 

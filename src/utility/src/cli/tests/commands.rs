@@ -164,7 +164,7 @@ impl Ground {
     fn type_in(&mut self, line: &str) {
         let arguments =
             Arguments::try_parse_from(words(line)).unwrap_or_else(|e| panic!("{line}: {e}"));
-        let action = match arguments.verb {
+        let action = match arguments.verb.expect("a verb") {
             Verb::Cluster(verb) => crate::cli::cluster::action(*verb, &Picture::default()),
             Verb::Service(verb) => crate::cli::service::action(verb),
             other => panic!("{other:?}"),

@@ -1,0 +1,103 @@
+//! The prompts on a real pseudo-terminal, with the screen that a person would see.
+
+use std::process::Command;
+
+use dialoguer::console::Term;
+
+use super::fake::pair;
+use super::{Drive, Overrides, Style};
+use crate::setup::prompts::Prompts;
+use terminal::Terminal;
+
+#[path = "../../../tests/common/terminal.rs"]
+mod terminal;
+
+const UP: &str = "\u{1b}[A";
+const DOWN: &str = "\u{1b}[B";
+const ESCAPE: &str = "\u{1b}";
+
+/// What the tests below run on a terminal of their own.
+#[test]
+#[ignore = "run by the tests below, on a pseudo-terminal"]
+fn child() {
+    let fake = pair();
+    let mut system = fake.clone();
+    let mut prompts = Prompts::new(Term::stderr(), Style::default());
+    let drive = Drive::new(
+        &mut system,
+        &mut prompts,
+        Style::default(),
+        Overrides::default(),
+    );
+    let outcome = drive.run().unwrap();
+    let world = fake.0.borrow();
+    let made = world.committed.clone().unwrap();
+    let action = backstay_core::plan::Action::CreateCluster(made);
+    let command = backstay_core::plan::command_line(&action, 0);
+    eprintln!("in {} answers: {command}\nthe end", outcome.answers);
+}
+
+fn wizard() -> Terminal {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([
+        "--exact",
+        "setup::tests::pty::child",
+        "--ignored",
+        "--nocapture",
+    ]);
+    Terminal::of(&mut command)
+}
+
+#[test]
+fn u3_the_prompts_lead_to_a_cluster_with_keys_alone() {
+    let mut t = wizard();
+    t.answer("Name of the cluster [c1]:", "shop\r");
+    t.answer("Hosts:", "192.0.2.101 192.0.2.21\r");
+    t.answer("Is that the key of 192.0.2.101?", "y\r");
+    t.answer("Is that the key of 192.0.2.21?", "y\r");
+    t.answer("Name of 192.0.2.101 as a node [n1]:", "\r");
+    t.answer("Role of n1:", "\r");
+    // Back to the role of n1, where Return gives what was chosen.
+    t.answer("Name of 192.0.2.21 as a node [sb1]:", "<\r");
+    t.answer("> regular: services are at home here", "\r");
+    t.answer("Name of 192.0.2.21 as a node [sb1]:", "\r");
+    t.answer("Role of sb1:", "\r");
+    t.answer("Go on with that?", "y\r");
+    t.answer("Services at home on n1 [web1]:", "\r");
+    t.answer("[x] 192.0.2.101/24 on eth0", "\r");
+    t.answer("Base address of n1:", "192.0.2.300\r");
+    t.answer("not right: `192.0.2.300` is no address", "192.0.2.11\r");
+    t.answer("[x] web1.service: active; not on sb1", "\r");
+    t.answer("Priority of web1 [100]:", "\r");
+    t.answer("> manual: it stays", DOWN);
+    t.answer("> automatic: once", "\r");
+    // Esc goes back; the answer before is where the marker is.
+    t.answer("> lan: the standby takes over after 3 s; suggested", ESCAPE);
+    t.answer("> automatic: once", &format!("{UP}\r"));
+    t.answer("> lan: the standby", "\r");
+    t.answer("Create the cluster now?", "y\r");
+    t.see("the end");
+    let (status, screen, hidden) = t.end();
+    assert!(status.success(), "{screen}");
+    // What wraps on the screen is one line all the same.
+    let line = screen.replace('\n', "");
+    assert!(
+        line.contains("base=192.0.2.11/24,unit=web1.service"),
+        "{screen}"
+    );
+    assert!(!line.contains("fallback="), "{screen}");
+    assert!(!hidden, "the cursor is back");
+}
+
+#[test]
+fn u3_a_no_goes_back_and_never_on() {
+    let mut t = wizard();
+    t.answer("Name of the cluster [c1]:", "\r");
+    t.answer("Hosts:", "192.0.2.101 192.0.2.21\r");
+    t.answer("Is that the key of 192.0.2.101?", "n\r");
+    t.answer("Hosts [192.0.2.101 192.0.2.21]:", "<\r");
+    t.answer("Hosts: <", "other\r");
+    t.see("Name of the cluster: other");
+    t.child.kill().unwrap();
+    assert!(!t.end().0.success());
+}
