@@ -38,9 +38,11 @@ pub fn place(document: &ClusterDocument, me: &Identity) -> Place {
 }
 
 /// Everything that speaks against taking a document here, except what the machine lacks. A staged document of another
-/// cluster counts like a present one (C3): it may be committed at any moment.
+/// cluster counts like a present one (C3): it may be committed at any moment. Not so one that this document begins
+/// anew.
 pub fn problems(document: &ClusterDocument, me: &Identity, shelf: &Shelf) -> Vec<Problem> {
-    let mine: Vec<ClusterDocument> = shelf.present().chain(shelf.staged()).cloned().collect();
+    let staged = shelf.staged().filter(|s| !begins_anew(document, s, shelf));
+    let mine: Vec<ClusterDocument> = shelf.present().chain(staged).cloned().collect();
     let mut problems = document.against_node(&me.name, me.id, &mine);
     // A cluster that is both present and staged is named once.
     let mut named = std::collections::BTreeSet::new();
@@ -57,6 +59,20 @@ pub fn problems(document: &ClusterDocument, me: &Identity, shelf: &Shelf) -> Vec
         ));
     }
     problems
+}
+
+/// U6: a session that ended between staging a new cluster and committing it left this behind, and somebody creates the
+/// cluster of that name once more. Whoever has committed the first one refuses the second by C3, and its members are all
+/// asked: so nobody has, if the second is committed at all.
+fn begins_anew(document: &ClusterDocument, staged: &ClusterDocument, shelf: &Shelf) -> bool {
+    let never_present = shelf
+        .get(&staged.name)
+        .is_none_or(|stored| stored.present.is_none());
+    let asked = |m: &Member| document.member_by_id(m.id).is_some();
+    never_present
+        && staged.name == document.name
+        && (staged.revision, document.revision) == (1, 1)
+        && staged.members.iter().all(asked)
 }
 
 /// What this machine lacks to be the member that the document says: its subnets and the units.

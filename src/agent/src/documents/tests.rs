@@ -123,6 +123,30 @@ fn c3_a_node_of_one_cluster_refuses_another_also_while_the_first_is_only_staged(
 }
 
 #[test]
+fn u6_a_new_cluster_that_was_staged_and_never_committed_can_be_begun_anew() {
+    let mut office = office();
+    let left = cluster(1);
+    office.keeper.stage(&left.to_text()).unwrap();
+    let mut anew = left.clone();
+    anew.id = backstay_core::model::ClusterId(left.id.0 + 1000);
+    // Not all who may have committed the first are asked.
+    let mut fewer = anew.clone();
+    fewer.services.pop();
+    fewer.bases.pop();
+    fewer.members.remove(1);
+    assert_eq!(fewer.problems(), []);
+    let error = office.keeper.stage(&fewer.to_text()).unwrap_err();
+    assert_eq!(error.rule.unwrap().to_string(), "C3");
+    office.keeper.stage(&anew.to_text()).unwrap();
+    let first = hex::encode(left.hash());
+    assert!(office.keeper.commit(left.id, 1, &first).is_err());
+    let hash = hex::encode(anew.hash());
+    assert!(office.keeper.commit(anew.id, 1, &hash).unwrap().changed);
+    // Committed, it is a cluster like any other.
+    assert!(office.keeper.stage(&left.to_text()).is_err());
+}
+
+#[test]
 fn a_commit_needs_the_very_text_that_was_staged_and_is_repeatable() {
     let mut office = office();
     let one = cluster(1);

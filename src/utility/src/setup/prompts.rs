@@ -101,10 +101,7 @@ impl Prompts {
         let items = self.items(choices, &[other.then_some(OTHER)]);
         let mut flags: Vec<bool> = choices.iter().map(|c| picked.contains(&c.word)).collect();
         flags.resize(items.len(), false);
-        let prompt = format!(
-            "{} (space marks, Return takes, Esc goes back)",
-            question.prompt
-        );
+        let prompt = format!("{} (space marks, Esc goes back)", question.prompt);
         let chosen = MultiSelect::new()
             .with_prompt(self.line(&prompt, 2))
             .items(&items)

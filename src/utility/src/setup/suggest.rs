@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::system::Trip;
 
 /// Units of the system itself, by how their names begin: nobody's service.
-const SYSTEM_UNITS: [&str; 44] = [
+const SYSTEM_UNITS: [&str; 52] = [
     "alsa-",
     "apparmor",
     "apt-",
@@ -21,6 +21,7 @@ const SYSTEM_UNITS: [&str; 44] = [
     "console-",
     "container-getty@",
     "cron",
+    "cryptdisks",
     "dbus",
     "debug-shell",
     "dpkg-",
@@ -28,6 +29,7 @@ const SYSTEM_UNITS: [&str; 44] = [
     "emergency",
     "fstrim",
     "getty",
+    "hwclock",
     "ifup",
     "initrd-",
     "irqbalance",
@@ -42,18 +44,24 @@ const SYSTEM_UNITS: [&str; 44] = [
     "nftables",
     "NetworkManager",
     "ntp",
+    "packagekit",
+    "pam_namespace",
     "plymouth",
     "polkit",
     "procps",
     "quotaon",
     "rc-local",
+    "rc.service",
+    "rcS.service",
     "rescue",
     "rsyslog",
     "serial-getty@",
     "ssh",
     "sudo",
+    "system-update-",
     "systemd-",
     "udev",
+    "x11-common",
 ];
 
 /// The units that may be a service's, those that run first.
