@@ -202,15 +202,18 @@ fn an_agent_behind_a_noisy_shell_is_understood() {
     assert_eq!(client.hello().agent, "0.1.0-test");
 }
 
+/// A host key that no sshd here has.
+fn another_key() -> HostKey {
+    let folder = tempfile::tempdir().unwrap();
+    keygen(&folder.path().join("old"), "ed25519");
+    let text = fs::read_to_string(folder.path().join("old.pub")).unwrap();
+    text.parse().unwrap()
+}
+
 #[test]
 fn a_changed_host_key_is_refused_with_both_fingerprints() {
     let sshd = Sshd::agent("ed25519", "", "");
-    let folder = tempfile::tempdir().unwrap();
-    keygen(&folder.path().join("old"), "ed25519");
-    let old: HostKey = fs::read_to_string(folder.path().join("old.pub"))
-        .unwrap()
-        .parse()
-        .unwrap();
+    let old = another_key();
     let error = Session::open(&sshd.contact(), &Pins::keys([old.clone()]), &sshd.options())
         .err()
         .unwrap();
@@ -227,12 +230,7 @@ fn a_changed_host_key_is_refused_with_both_fingerprints() {
 fn a_host_key_of_another_type_is_refused_with_both_fingerprints() {
     // The pinned type is all that is offered, so the handshake itself fails; both must be shown still.
     let sshd = Sshd::agent("ecdsa", "", "");
-    let folder = tempfile::tempdir().unwrap();
-    keygen(&folder.path().join("old"), "ed25519");
-    let old: HostKey = fs::read_to_string(folder.path().join("old.pub"))
-        .unwrap()
-        .parse()
-        .unwrap();
+    let old = another_key();
     let error = Session::open(&sshd.contact(), &Pins::keys([old.clone()]), &sshd.options())
         .err()
         .unwrap();

@@ -106,20 +106,8 @@ impl Style {
     /// Rows as aligned lines, each with `indent` blanks before it and at most [`WIDTH`] wide: columns that
     /// are too wide are cut, the widest first.
     pub fn table(self, indent: usize, rows: &[Vec<Cell>]) -> String {
-        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let mut widths = vec![0_usize; columns];
-        for row in rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.text.chars().count());
-            }
-        }
-        let gaps = 2 * columns.saturating_sub(1);
-        while indent + gaps + widths.iter().sum::<usize>() > WIDTH {
-            let Some(widest) = widths.iter_mut().max_by_key(|w| **w).filter(|w| **w > 4) else {
-                break;
-            };
-            *widest -= 1;
-        }
+        let room = WIDTH.saturating_sub(indent);
+        let widths = widths(rows, room, |text| text.chars().count());
         let mut out = String::new();
         for row in rows {
             let mut line = " ".repeat(indent);
@@ -198,6 +186,26 @@ pub fn date(seconds: u64) -> String {
     let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds.min(253_402_300_799));
     let text = humantime::format_rfc3339_seconds(at).to_string();
     text.replace('T', " ").replace('Z', " UTC")
+}
+
+/// How wide the columns of a table are that has so much room, with two blanks between them: the widest gives way first,
+/// down to four. `measure` says how many columns of the terminal a text takes.
+pub fn widths(rows: &[Vec<Cell>], room: usize, measure: impl Fn(&str) -> usize) -> Vec<usize> {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let mut widths = vec![0; count];
+    for row in rows {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = measure(&cell.text).max(*widest);
+        }
+    }
+    let room = room.saturating_sub(2 * count.saturating_sub(1));
+    while widths.iter().sum::<usize>() > room {
+        let Some(widest) = widths.iter_mut().max_by_key(|w| **w).filter(|w| **w > 4) else {
+            break;
+        };
+        *widest -= 1;
+    }
+    widths
 }
 
 #[cfg(test)]

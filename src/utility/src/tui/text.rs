@@ -4,7 +4,7 @@ use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthChar;
 
 use super::theme::Theme;
-use crate::output::style::{Cell, Tone};
+use crate::output::style::{Cell, Tone, widths};
 
 /// One line in parts, each with its tone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,20 +120,7 @@ pub fn wrap(first: &str, text: &str, tone: Tone, columns: usize) -> Vec<Text> {
 
 /// Rows as aligned columns with two blanks between, at most `columns` wide together: the widest is cut first.
 pub fn table(indent: usize, rows: &[Vec<Cell>], columns: usize) -> Vec<Text> {
-    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let mut widths = vec![0; count];
-    for row in rows {
-        for (widest, cell) in widths.iter_mut().zip(row) {
-            *widest = width(&cell.text).max(*widest);
-        }
-    }
-    let gaps = indent + 2 * count.saturating_sub(1);
-    while gaps + widths.iter().sum::<usize>() > columns {
-        let Some(widest) = widths.iter_mut().max_by_key(|w| **w).filter(|w| **w > 4) else {
-            break;
-        };
-        *widest -= 1;
-    }
+    let widths = widths(rows, columns.saturating_sub(indent), width);
     let line = |row: &Vec<Cell>| {
         let mut line = Text::new(" ".repeat(indent), Tone::Plain);
         for (n, (cell, columns)) in row.iter().zip(&widths).enumerate() {
