@@ -3,6 +3,8 @@
 //! The tests themselves are in this crate's `tests` folder. Those on real hosts need root and the lab's Debian packages,
 //! and fail naming what is missing; they never pass by skipping.
 
+pub mod terminal;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

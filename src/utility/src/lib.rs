@@ -3,6 +3,7 @@
 //! [`remote`] reaches agents, [`ops`] does what an admin wants with them (and knows no terminal),
 //! [`output`] turns what they say into text and JSON, [`cli`] is the command line, [`tui`] the menu.
 
+mod between;
 pub mod cli;
 pub mod failure;
 pub mod ops;

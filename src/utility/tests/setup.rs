@@ -3,10 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-#[path = "common/terminal.rs"]
-mod terminal;
-
-use terminal::Terminal;
+use backstay_tests::terminal::{Screen, Signal};
 
 /// The program with a home of its own, so that it knows no node and no key.
 fn backstay(home: &Path, arguments: &[&str]) -> Command {
@@ -16,6 +13,12 @@ fn backstay(home: &Path, arguments: &[&str]) -> Command {
     command
         .env_remove("BACKSTAY_CONTACTS")
         .env_remove("NO_COLOR");
+    command
+}
+
+fn on_a_terminal(home: &Path, arguments: &[&str]) -> Command {
+    let mut command = backstay(home, arguments);
+    command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8");
     command
 }
 
@@ -83,33 +86,70 @@ fn u3_on_a_terminal_what_fails_is_asked_again_and_ctrl_c_leaves_it_whole() {
     let home = tempfile::tempdir().unwrap();
     let record = home.path().join("answers.toml");
     let record = record.to_str().unwrap();
-    let mut t = Terminal::of(&mut backstay(home.path(), &["setup", "--record", record]));
-    t.answer("Name of the cluster [c1]:", "Shop\r");
-    t.answer("not right: `Shop` is not a cluster name", "shop\r");
-    t.answer("Hosts:", "127.0.0.1:1 127.0.0.1:2\r");
+    let mut t = Screen::open(
+        &on_a_terminal(home.path(), &["setup", "--record", record]),
+        80,
+        24,
+        "",
+    );
+    t.reply("Name of the cluster [c1]:", "Shop\r");
+    t.reply("not right: `Shop` is not a cluster name", "shop\r");
+    t.reply("Hosts:", "127.0.0.1:1 127.0.0.1:2\r");
     t.see("Connection refused");
-    t.answer("Hosts [127.0.0.1:1 127.0.0.1:2]:", "\u{3}");
-    let (status, screen, hidden) = t.end();
-    assert_eq!(status.code(), Some(9), "{screen}");
+    t.reply("Hosts [127.0.0.1:1 127.0.0.1:2]:", "\u{3}");
+    let (code, screen) = (t.end(), t.text());
+    assert_eq!(code, 9, "{screen}");
     assert!(
         screen.contains("cancelled; nothing was changed"),
         "{screen}"
     );
-    assert!(!hidden, "the cursor is back");
+    assert!(!t.screen().hide_cursor(), "the cursor is back");
     let text = std::fs::read_to_string(record).unwrap();
     assert!(text.contains("name = \"shop\""), "{text}");
+}
+
+/// What is typed before its question stands there is kept for it. With the line-wise terminal it was shown at
+/// once, and a Ctrl-C was lost.
+#[test]
+fn u3_keys_that_come_before_their_question_are_neither_shown_nor_lost() {
+    let home = tempfile::tempdir().unwrap();
+    let mut t = Screen::open(&on_a_terminal(home.path(), &["setup"]), 80, 24, "");
+    t.until("the first question", |text| text.contains("[c1]:"));
+    t.send("shop\r127.0.0.1:1 127.0.0.1:2\r\u{3}");
+    let (code, screen) = (t.end(), t.text());
+    assert_eq!(code, 9, "{screen}");
+    for once in ["shop", "127.0.0.1:1 127.0.0.1:2\n"] {
+        assert_eq!(screen.matches(once).count(), 1, "{screen}");
+    }
+    assert!(t.cooked() && !t.screen().hide_cursor(), "{screen}");
+}
+
+#[test]
+fn u2_who_is_ended_at_a_question_gives_the_terminal_back() {
+    let home = tempfile::tempdir().unwrap();
+    let mut t = Screen::open(&on_a_terminal(home.path(), &["setup"]), 80, 24, "");
+    t.see("Name of the cluster [c1]:");
+    assert!(!t.cooked());
+    t.signal(Signal::SIGTERM);
+    assert_eq!(t.end(), 9, "{}", t.text());
+    assert!(t.cooked() && !t.screen().hide_cursor(), "{}", t.text());
 }
 
 #[test]
 fn u3_plain_lines_on_a_dumb_terminal() {
     let home = tempfile::tempdir().unwrap();
-    let mut t = Terminal::of(&mut backstay(home.path(), &["setup", "--plain"]));
+    let mut t = Screen::open(
+        &on_a_terminal(home.path(), &["setup", "--plain"]),
+        80,
+        24,
+        "",
+    );
     t.see("Step 1 of 9: the cluster");
-    t.answer("a word; Return: c1", "\r");
-    t.answer("words with blanks between; < goes back", "<\r");
-    t.answer("a word; Return: c1", "\u{4}");
-    let (status, screen, _) = t.end();
-    assert_eq!(status.code(), Some(9), "{screen}");
+    t.reply("a word; Return: c1", "\r");
+    t.reply("words with blanks between; < goes back", "<\r");
+    t.reply("a word; Return: c1", "\u{4}");
+    let (code, screen) = (t.end(), t.text());
+    assert_eq!(code, 9, "{screen}");
     assert!(
         screen.contains("nobody answers any more; nothing was changed"),
         "{screen}"

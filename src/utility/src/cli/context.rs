@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dialoguer::console::Term;
-
 use super::args::{Color, Common, Output};
+use crate::between;
 use crate::failure::{Exit, Failure};
 use crate::ops::front::{Front, Told};
 use crate::ops::preflight::Overrides;
@@ -131,13 +130,13 @@ impl Context {
     /// # Errors
     /// The handler can't be set.
     pub(crate) fn catch_signals(&self) -> Result<(), Failure> {
+        between::remember();
         let (cancel, guarded) = (self.cancel.clone(), Arc::clone(&self.guarded));
         let parting = Arc::clone(&self.parting);
         ctrlc::set_handler(move || {
             cancel.set();
             if !guarded.load(Ordering::SeqCst) {
-                // A question may be open, with the cursor hidden.
-                let _ = Term::stderr().show_cursor();
+                between::give_back();
                 let said = parting.lock().map_or("cancelled", |said| *said);
                 let _ = writeln!(std::io::stderr(), "\n{said}");
                 std::process::exit(i32::from(Exit::Cancelled as u8));

@@ -9,6 +9,7 @@ use dialoguer::{Confirm, Input, MultiSelect, Select};
 
 use super::ask::{Asker, BACK, Reply};
 use super::question::{Answer, Choice, Key, Kind, Question};
+use crate::between::Between;
 use crate::failure::{Exit, Failure};
 use crate::output::lists;
 use crate::output::style::{Style, Tone};
@@ -20,6 +21,7 @@ const GO_BACK: &str = "< back";
 pub struct Prompts {
     term: Term,
     style: Style,
+    _between: Between,
 }
 
 fn ended(error: dialoguer::Error) -> Failure {
@@ -34,7 +36,11 @@ fn ended(error: dialoguer::Error) -> Failure {
 impl Prompts {
     /// Asks there.
     pub fn new(term: Term, style: Style) -> Self {
-        Self { term, style }
+        Self {
+            term,
+            style,
+            _between: Between::questions(),
+        }
     }
 
     /// A text as one line that leaves room for `more` columns.

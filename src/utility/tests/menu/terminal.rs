@@ -1,26 +1,12 @@
 //! The real program on a real pseudo-terminal, with a session of its own, driven like a person does.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::num::NonZeroU16;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::agent::Agent;
 use backstay::tui::menu::ENTRIES;
-
-/// Nothing that works takes so long.
-const LONG: Duration = Duration::from_secs(60);
-/// So long without a byte: everything that a key made is on the screen.
-const STILL: Duration = Duration::from_millis(200);
+use backstay_tests::terminal::{DOWN, ESC, LONG, RIGHT, Screen, UP};
 
 struct Place {
     _folder: tempfile::TempDir,
@@ -54,198 +40,30 @@ fn program(place: &Place) -> Command {
     command
 }
 
-struct Screen {
-    master: Option<File>,
-    child: Child,
-    parser: vt100::Parser,
-    /// Bytes that have come so far.
-    bytes: usize,
-}
-
-fn resize(master: &File, columns: u16, rows: u16) {
-    let size = Winsize {
-        ws_col: columns,
-        ws_row: rows,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(master, size).unwrap();
-}
-
-/// Both ends of a terminal. Neither is inherited: a program that had the master open would never see it close.
-fn terminal(columns: u16, rows: u16) -> (File, File) {
-    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname_r(&master).unwrap();
-    let mut options = File::options();
-    options
-        .read(true)
-        .write(true)
-        .custom_flags(OFlag::O_NOCTTY.bits());
-    let slave = options.open(name).unwrap();
-    let master = File::from(OwnedFd::from(master));
-    resize(&master, columns, rows);
-    (master, slave)
-}
-
-fn one(n: u16) -> NonZeroU16 {
-    NonZeroU16::new(n).unwrap()
-}
-
-impl Screen {
-    /// In a session of its own with the terminal as the controlling one, as a login has it. `before` is run
-    /// by the shell first.
-    fn open(command: &Command, columns: u16, rows: u16, before: &str) -> Self {
-        let (master, slave_end) = terminal(columns, rows);
-        let slave = || Stdio::from(slave_end.try_clone().unwrap());
-        let mut whole = Command::new("setsid");
-        whole
-            .args(["--ctty", "sh", "-c"])
-            .arg(format!("{before} exec \"$0\" \"$@\""))
-            .arg(command.get_program())
-            .args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => whole.env(name, value),
-                None => whole.env_remove(name),
-            };
-        }
-        let child = whole
-            .stdin(slave())
-            .stdout(slave())
-            .stderr(slave())
-            .spawn()
-            .unwrap();
-        Self {
-            master: Some(master),
-            child,
-            parser: vt100::Parser::new(one(rows), one(columns), 0),
-            bytes: 0,
-        }
-    }
-
-    fn master(&self) -> &File {
-        self.master.as_ref().unwrap()
-    }
-
-    /// Takes what comes within `time`; whether anything came.
-    fn take(&mut self, time: Duration) -> bool {
-        let timeout = PollTimeout::try_from(time).unwrap();
-        let mut fds = [PollFd::new(self.master().as_fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, timeout).unwrap() == 0 {
-            return false;
-        }
-        let mut buffer = [0; 4096];
-        match self.master().read(&mut buffer) {
-            Ok(n) if n > 0 => {
-                self.parser.process(&buffer[..n]);
-                self.bytes += n;
-                true
-            }
-            // EIO: nobody has the other end any more.
-            _ => false,
-        }
-    }
-
-    fn text(&self) -> String {
-        self.parser.screen().contents()
-    }
-
-    /// Waits until the screen says that.
-    fn see(&mut self, wanted: &str) {
-        let until = Instant::now() + LONG;
-        while !self.text().contains(wanted) {
-            assert!(
-                Instant::now() < until,
-                "`{wanted}` does not come:\n{}",
-                self.text()
-            );
-            self.take(Duration::from_millis(100));
-        }
-        self.settle();
-    }
-
-    /// Waits until nothing comes any more.
-    fn settle(&mut self) {
-        while self.take(STILL) {}
-    }
-
-    /// How many bytes come until nothing comes any more.
-    fn cost(&mut self, act: impl FnOnce(&mut Self)) -> usize {
-        self.settle();
-        let before = self.bytes;
-        act(self);
-        self.settle();
-        self.bytes - before
-    }
-
-    fn send(&mut self, keys: &str) {
-        self.master().write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// A key into a dialog: it has been on the screen long enough.
-    fn answer(&mut self, keys: &str) {
-        self.settle();
-        std::thread::sleep(Duration::from_millis(400));
-        self.send(keys);
-    }
-
-    /// Waits for the end; the exit code.
-    fn end(&mut self) -> i32 {
-        let until = Instant::now() + LONG;
-        loop {
-            if self.master.is_some() {
-                self.take(Duration::from_millis(20));
-            } else {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap_or(-1);
-            }
-            assert!(Instant::now() < until, "it does not end:\n{}", self.text());
-        }
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        // A test that failed leaves nobody behind.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-const DOWN: &str = "\u{1b}[B";
-const ESC: &str = "\u{1b}";
-
 #[test]
 fn every_entry_opens_and_is_left_again_and_the_terminal_is_given_back() {
     let (_agent, place) = agent();
     let mut screen = Screen::open(&program(&place), 80, 24, "echo before;");
     screen.see("web2");
-    assert!(screen.parser.screen().alternate_screen() && screen.parser.screen().hide_cursor());
+    assert!(screen.screen().alternate_screen() && screen.screen().hide_cursor());
     for (n, entry) in ENTRIES.iter().enumerate() {
         screen.send(&(n + 1).to_string());
         screen.see(&format!(">{:>2}", n + 1));
         screen.send("\r");
+        screen.until(entry.label, |text| {
+            text.contains("Not now: ") || !text.contains("Enter open  ")
+        });
         screen.settle();
-        let text = screen.text();
-        if text.contains("Not now: ") {
+        if screen.text().contains("Not now: ") {
             continue;
         }
-        assert!(
-            !text.contains("Enter open  "),
-            "{} did not open:\n{text}",
-            entry.label
-        );
         screen.send(ESC);
         screen.see("Enter open  ");
     }
     screen.send("q");
     assert_eq!(screen.end(), 0);
     screen.settle();
-    let after = screen.parser.screen();
+    let after = screen.screen();
     assert!(!after.alternate_screen() && !after.hide_cursor() && !after.bracketed_paste());
     assert!(
         after.contents().starts_with("before"),
@@ -289,10 +107,10 @@ fn the_menu_and_the_flags_leave_the_same_document() {
     screen.see("web1 locked");
     screen.send("h");
     screen.see("Move service standby to home");
-    screen.send("\u{1b}[C");
+    screen.send(RIGHT);
     screen.see("(2/8)");
     screen.send(DOWN);
-    screen.send("\u{1b}[C");
+    screen.send(RIGHT);
     screen.see("the standby");
     screen.send(DOWN);
     screen.send("\r");
@@ -331,7 +149,7 @@ fn u6_who_is_killed_at_the_commit_has_changed_nothing_and_the_next_session_says_
     let mut screen = Screen::open(&program(&place), 80, 24, "");
     lock(&mut screen);
     screen.see("committing revision");
-    screen.child.kill().unwrap();
+    screen.kill();
     screen.end();
     agent.state().wedged = false;
     let mut screen = Screen::open(&program(&place), 80, 24, "");
@@ -372,7 +190,7 @@ fn a_closed_terminal_ends_it_with_sighup_ignored() {
     };
     let before = busy();
     let closed = Instant::now();
-    drop(screen.master.take());
+    screen.close();
     screen.end();
     println!("ended {:?} after the terminal was closed", closed.elapsed());
     // Other tests' children count too; a core that spins for LONG would not pass.
@@ -388,7 +206,7 @@ fn u2_without_colours_what_is_marked_is_still_reversed() {
     screen.see("web2");
     let cells: Vec<_> = (0..24u16)
         .flat_map(|row| (0..80u16).map(move |column| (row, column)))
-        .filter_map(|(row, column)| screen.parser.screen().cell(row, column))
+        .filter_map(|(row, column)| screen.screen().cell(row, column))
         .collect();
     assert!(cells.iter().any(|c| c.inverse()), "nothing is marked");
     assert!(
@@ -419,8 +237,7 @@ fn u2_the_window_may_change_its_size() {
         (50, 10, "too small: 50x10"),
         (132, 43, "192.0.2.102/24"),
     ] {
-        screen.parser.screen_mut().set_size(one(rows), one(columns));
-        resize(screen.master(), columns, rows);
+        screen.resize(columns, rows);
         screen.see(wanted);
     }
     // Stopped by a key where no shell could bring it back: it goes on.
@@ -452,7 +269,7 @@ fn u2_a_slow_link_is_enough() {
     agent.state().mute = true;
     let mut screen = Screen::open(&program(&place), 80, 24, "");
     screen.see("asking...");
-    println!("before anybody answers: {} bytes", screen.bytes);
+    println!("before anybody answers: {} bytes", screen.bytes());
     let first = screen.cost(|s| {
         agent.state().mute = false;
         s.see("web2");
@@ -460,7 +277,7 @@ fn u2_a_slow_link_is_enough() {
     println!("first screen after the status: {first} bytes");
     assert!(first <= 2048, "{first} bytes");
     let keys = [
-        DOWN, DOWN, "8", "1", "2", "\t", DOWN, DOWN, "\u{1b}[A", "\t", "/", "w", "e", "\u{7f}",
+        DOWN, DOWN, "8", "1", "2", "\t", DOWN, DOWN, UP, "\t", "/", "w", "e", "\u{7f}",
     ];
     for key in keys {
         let cost = screen.cost(|s| s.send(key));

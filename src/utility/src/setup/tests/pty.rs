@@ -7,14 +7,7 @@ use dialoguer::console::Term;
 use super::fake::pair;
 use super::{Drive, Overrides, Style};
 use crate::setup::prompts::Prompts;
-use terminal::Terminal;
-
-#[path = "../../../tests/common/terminal.rs"]
-mod terminal;
-
-const UP: &str = "\u{1b}[A";
-const DOWN: &str = "\u{1b}[B";
-const ESCAPE: &str = "\u{1b}";
+use backstay_tests::terminal::{DOWN, ESC, Screen, UP};
 
 /// What the tests below run on a terminal of their own.
 #[test]
@@ -37,7 +30,7 @@ fn child() {
     eprintln!("in {} answers: {command}\nthe end", outcome.answers);
 }
 
-fn wizard() -> Terminal {
+fn wizard() -> Screen {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([
         "--exact",
@@ -45,40 +38,41 @@ fn wizard() -> Terminal {
         "--ignored",
         "--nocapture",
     ]);
-    Terminal::of(&mut command)
+    command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8");
+    Screen::open(&command, 80, 24, "")
 }
 
 #[test]
 fn u3_the_prompts_lead_to_a_cluster_with_keys_alone() {
     let mut t = wizard();
-    t.answer("Name of the cluster [c1]:", "shop\r");
-    t.answer("Hosts:", "192.0.2.101 192.0.2.21\r");
-    t.answer("Is that the key of 192.0.2.101?", "y\r");
-    t.answer("Is that the key of 192.0.2.21?", "y\r");
-    t.answer("Name of 192.0.2.101 as a node [n1]:", "\r");
-    t.answer("Role of n1:", "\r");
+    t.reply("Name of the cluster [c1]:", "shop\r");
+    t.reply("Hosts:", "192.0.2.101 192.0.2.21\r");
+    t.reply("Is that the key of 192.0.2.101?", "y\r");
+    t.reply("Is that the key of 192.0.2.21?", "y\r");
+    t.reply("Name of 192.0.2.101 as a node [n1]:", "\r");
+    t.reply("Role of n1:", "\r");
     // Back to the role of n1, where Return gives what was chosen.
-    t.answer("Name of 192.0.2.21 as a node [sb1]:", "<\r");
-    t.answer("> regular: services are at home here", "\r");
-    t.answer("Name of 192.0.2.21 as a node [sb1]:", "\r");
-    t.answer("Role of sb1:", "\r");
-    t.answer("Go on with that?", "y\r");
-    t.answer("Services at home on n1 [web1]:", "\r");
-    t.answer("[x] 192.0.2.101/24 on eth0", "\r");
-    t.answer("Base address of n1:", "192.0.2.300\r");
-    t.answer("not right: `192.0.2.300` is no address", "192.0.2.11\r");
-    t.answer("[x] web1.service: active; not on sb1", "\r");
-    t.answer("Priority of web1 [100]:", "\r");
-    t.answer("> manual: it stays", DOWN);
-    t.answer("> automatic: once", "\r");
+    t.reply("Name of 192.0.2.21 as a node [sb1]:", "<\r");
+    t.reply("> regular: services are at home here", "\r");
+    t.reply("Name of 192.0.2.21 as a node [sb1]:", "\r");
+    t.reply("Role of sb1:", "\r");
+    t.reply("Go on with that?", "y\r");
+    t.reply("Services at home on n1 [web1]:", "\r");
+    t.reply("[x] 192.0.2.101/24 on eth0", "\r");
+    t.reply("Base address of n1:", "192.0.2.300\r");
+    t.reply("not right: `192.0.2.300` is no address", "192.0.2.11\r");
+    t.reply("[x] web1.service: active; not on sb1", "\r");
+    t.reply("Priority of web1 [100]:", "\r");
+    t.reply("> manual: it stays", DOWN);
+    t.reply("> automatic: once", "\r");
     // Esc goes back; the answer before is where the marker is.
-    t.answer("> lan: the standby takes over after 3 s; suggested", ESCAPE);
-    t.answer("> automatic: once", &format!("{UP}\r"));
-    t.answer("> lan: the standby", "\r");
-    t.answer("Create the cluster now?", "y\r");
+    t.reply("> lan: the standby takes over after 3 s; suggested", ESC);
+    t.reply("> automatic: once", &format!("{UP}\r"));
+    t.reply("> lan: the standby", "\r");
+    t.reply("Create the cluster now?", "y\r");
     t.see("the end");
-    let (status, screen, hidden) = t.end();
-    assert!(status.success(), "{screen}");
+    let (code, screen) = (t.end(), t.text());
+    assert_eq!(code, 0, "{screen}");
     // What wraps on the screen is one line all the same.
     let line = screen.replace('\n', "");
     assert!(
@@ -86,18 +80,18 @@ fn u3_the_prompts_lead_to_a_cluster_with_keys_alone() {
         "{screen}"
     );
     assert!(!line.contains("fallback="), "{screen}");
-    assert!(!hidden, "the cursor is back");
+    assert!(!t.screen().hide_cursor(), "the cursor is back");
 }
 
 #[test]
 fn u3_a_no_goes_back_and_never_on() {
     let mut t = wizard();
-    t.answer("Name of the cluster [c1]:", "\r");
-    t.answer("Hosts:", "192.0.2.101 192.0.2.21\r");
-    t.answer("Is that the key of 192.0.2.101?", "n\r");
-    t.answer("Hosts [192.0.2.101 192.0.2.21]:", "<\r");
-    t.answer("Hosts: <", "other\r");
+    t.reply("Name of the cluster [c1]:", "\r");
+    t.reply("Hosts:", "192.0.2.101 192.0.2.21\r");
+    t.reply("Is that the key of 192.0.2.101?", "n\r");
+    t.reply("Hosts [192.0.2.101 192.0.2.21]:", "<\r");
+    t.reply("Hosts: <", "other\r");
     t.see("Name of the cluster: other");
-    t.child.kill().unwrap();
-    assert!(!t.end().0.success());
+    t.kill();
+    assert_ne!(t.end(), 0);
 }

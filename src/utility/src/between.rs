@@ -1,0 +1,50 @@
+//! The terminal between two questions, and as it was when the program ends.
+
+use std::io::stdin;
+use std::sync::OnceLock;
+
+use dialoguer::console::Term;
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
+
+/// The terminal's modes when the program began; none: it has no terminal.
+static BEFORE: OnceLock<Option<Termios>> = OnceLock::new();
+
+/// Remembers how the terminal is. To be called before the first question.
+pub(crate) fn remember() -> Option<&'static Termios> {
+    BEFORE.get_or_init(|| tcgetattr(stdin()).ok()).as_ref()
+}
+
+/// Makes the terminal as it was: a question may have been open, raw and with the cursor hidden.
+pub(crate) fn give_back() {
+    if let Some(before) = remember() {
+        // It may be gone; then there is nothing to give back.
+        let _ = tcsetattr(stdin(), OptionalActions::Now, before);
+        let _ = Term::stderr().show_cursor();
+    }
+}
+
+/// While it lives, keys that come between two questions are kept for the next one: neither shown where they
+/// don't belong nor, as the line-wise terminal does, lost when a question makes it raw. Ctrl-C is a signal.
+#[derive(Debug)]
+pub(crate) struct Between(());
+
+impl Between {
+    /// Makes the terminal so.
+    pub(crate) fn questions() -> Self {
+        if let Some(mut modes) = remember().cloned() {
+            modes.local_modes -= LocalModes::ECHO | LocalModes::ICANON;
+            modes.special_codes[SpecialCodeIndex::VMIN] = 1;
+            modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &modes);
+        }
+        Self(())
+    }
+}
+
+impl Drop for Between {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
