@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::clean::clean;
 use crate::net;
 use crate::packages;
-use crate::plan::{CLIENT, Host, fleet};
+use crate::plan::{CLIENT, Host, MOST_EXTRA, fleet};
 use crate::process::Process;
 use crate::root::check_machine;
 use crate::run::run;
@@ -38,7 +38,7 @@ pub struct Options {
     /// The `backstay-lab` program; without it the running program if it is that,
     /// else the one beside the running program.
     pub program: Option<PathBuf>,
-    /// Bare hosts beyond the usual five: `x1` to `x9` (0 to 9).
+    /// Bare hosts beyond the usual five: `x1`, `x2`, ... (0 to 15).
     pub extra_hosts: u8,
     /// Whether to install and start the demonstration services.
     pub demo: bool,
@@ -106,7 +106,7 @@ impl Lab {
             }
             progress("removing what a former lab left behind");
         }
-        clean(&folder, &fleet(9))?;
+        clean(&folder, &fleet(MOST_EXTRA))?;
         let lab = Self {
             folder,
             hosts: fleet(options.extra_hosts),
@@ -215,7 +215,7 @@ impl Lab {
         }
         need_root("removing the lab")?;
         let lock = folder.lock(LOCK_PATIENCE)?;
-        clean(&folder, &fleet(9))?;
+        clean(&folder, &fleet(MOST_EXTRA))?;
         fs::remove_dir_all(folder.path())
             .with_context(|| format!("cannot remove {}", folder.path().display()))?;
         drop(lock);

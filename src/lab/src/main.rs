@@ -41,8 +41,8 @@ enum Verb {
         /// Also install and start the demonstration services.
         #[arg(long)]
         demo: bool,
-        /// Bare hosts beyond the usual five (0 to 9).
-        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
+        /// Bare hosts beyond the usual five (0 to 15).
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=15))]
         extra_hosts: u8,
     },
     /// Remove everything.

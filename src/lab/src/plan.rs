@@ -173,7 +173,10 @@ pub(crate) fn ipv6(octet: u8) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
 }
 
-/// The usual five hosts and `extra` bare ones (at most 9).
+/// How many hosts there can be beyond the usual five.
+pub(crate) const MOST_EXTRA: u8 = 15;
+
+/// The usual five hosts and `extra` bare ones (at most [`MOST_EXTRA`]).
 pub fn fleet(extra: u8) -> Vec<Host> {
     let mut hosts = vec![
         Host::new("n1", Kind::Regular, 101, 11),
@@ -183,7 +186,8 @@ pub fn fleet(extra: u8) -> Vec<Host> {
         Host::new("w1", Kind::Witness, 31, 31),
     ];
     hosts.extend(
-        (1..=extra.min(9)).map(|n| Host::new(format!("x{n}"), Kind::Extra, 150 + n, 50 + n)),
+        (1..=extra.min(MOST_EXTRA))
+            .map(|n| Host::new(format!("x{n}"), Kind::Extra, 150 + n, 50 + n)),
     );
     hosts
 }
@@ -209,7 +213,7 @@ mod tests {
 
     #[test]
     fn nothing_is_given_twice() {
-        let hosts = fleet(9);
+        let hosts = fleet(MOST_EXTRA);
         let mut seen = BTreeSet::from([GATEWAY, CLIENT_OCTET, ASKER_OCTET]);
         for host in &hosts {
             assert!(seen.insert(host.octet), "{host:?}");

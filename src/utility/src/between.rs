@@ -4,6 +4,7 @@ use std::io::stdin;
 use std::sync::OnceLock;
 
 use dialoguer::console::Term;
+use nix::sys::signal::{SigSet, Signal};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
@@ -27,8 +28,17 @@ pub(crate) fn give_back() {
 
 /// While it lives, keys that come between two questions are kept for the next one: neither shown where they
 /// don't belong nor, as the line-wise terminal does, lost when a question makes it raw. Ctrl-C is a signal.
+///
+/// Signals are kept from the thread that asks: else its question, interrupted, would make the terminal as it was
+/// between questions after the handler's thread has given it back.
 #[derive(Debug)]
 pub(crate) struct Between(());
+
+fn signals() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect()
+}
 
 impl Between {
     /// Makes the terminal so.
@@ -39,12 +49,20 @@ impl Between {
             modes.special_codes[SpecialCodeIndex::VTIME] = 0;
             let _ = tcsetattr(stdin(), OptionalActions::Now, &modes);
         }
+        // It fails only for a set that is none.
+        let _ = signals().thread_block();
         Self(())
+    }
+
+    /// Lets the handler have the Ctrl-C that a question has read as a key and raised as a signal.
+    pub(crate) fn interrupted() {
+        let _ = signals().thread_unblock();
     }
 }
 
 impl Drop for Between {
     fn drop(&mut self) {
+        let _ = signals().thread_unblock();
         give_back();
     }
 }

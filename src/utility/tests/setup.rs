@@ -115,10 +115,11 @@ fn u3_keys_that_come_before_their_question_are_neither_shown_nor_lost() {
     let home = tempfile::tempdir().unwrap();
     let mut t = Screen::open(&on_a_terminal(home.path(), &["setup"]), 80, 24, "");
     t.until("the first question", |text| text.contains("[c1]:"));
-    t.send("shop\r127.0.0.1:1 127.0.0.1:2\r\u{3}");
+    t.send("shop\r127.0.0.1:1 127.0.0.1:2\r");
+    t.reply("Hosts [127.0.0.1:1 127.0.0.1:2]:", "\u{3}");
     let (code, screen) = (t.end(), t.text());
     assert_eq!(code, 9, "{screen}");
-    for once in ["shop", "127.0.0.1:1 127.0.0.1:2\n"] {
+    for once in ["shop", "Hosts: 127.0.0.1:1 127.0.0.1:2\n"] {
         assert_eq!(screen.matches(once).count(), 1, "{screen}");
     }
     assert!(t.cooked() && !t.screen().hide_cursor(), "{screen}");

@@ -28,6 +28,7 @@ fn ended(error: dialoguer::Error) -> Failure {
     let dialoguer::Error::IO(error) = error;
     if error.kind() == std::io::ErrorKind::Interrupted {
         // Ctrl-C: the signal's own handler ends the program with its own words.
+        Between::interrupted();
         std::thread::sleep(std::time::Duration::from_secs(1));
     }
     Failure::new(Exit::Cancelled, "nobody answers any more")
