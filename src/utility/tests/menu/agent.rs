@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backstay_core::engine::{
     AddressView, ClusterView, LockView, NodeState, NodeView, ServiceState, ServiceView,
@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) wedged: bool,
     /// Sessions since the beginning that watched.
     pub(crate) watchers: usize,
+    /// When a state was first told.
+    pub(crate) answered: Option<Instant>,
 }
 
 /// The agent; clones are the same one.
@@ -129,6 +131,7 @@ impl Agent {
             mute: false,
             wedged: false,
             watchers: 0,
+            answered: None,
         })));
         let listener = UnixListener::bind(socket).unwrap();
         let all = agent.clone();
@@ -195,6 +198,9 @@ impl Agent {
     fn answer(&self, request: Request) -> Option<Result<Value, Fault>> {
         let view = self.view();
         let mut state = self.state();
+        if let Request::Status = request {
+            state.answered.get_or_insert_with(Instant::now);
+        }
         let done = |changed| Ok(to_value(Done { changed }).unwrap());
         Some(match request {
             Request::Hello { .. } => Ok(to_value(Hello {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::agent::Agent;
 use backstay::tui::menu::ENTRIES;
-use backstay_tests::terminal::{DOWN, ESC, LONG, RIGHT, Screen, UP};
+use backstay_tests::terminal::{DOWN, ESC, LONG, Link, RIGHT, Screen, UP};
 
 struct Place {
     _folder: tempfile::TempDir,
@@ -263,11 +263,13 @@ fn without_a_terminal_it_says_what_to_use_instead() {
 }
 
 /// Bytes over the terminal: a first screen of 2 KiB, 200 a key, 1 KiB a refresh.
-#[test]
-fn u2_a_slow_link_is_enough() {
+fn costs(link: Option<Link>) {
     let (agent, place) = agent();
     agent.state().mute = true;
     let mut screen = Screen::open(&program(&place), 80, 24, "");
+    if let Some(link) = link {
+        screen.over(link);
+    }
     screen.see("asking...");
     println!("before anybody answers: {} bytes", screen.bytes());
     let first = screen.cost(|s| {
@@ -289,10 +291,11 @@ fn u2_a_slow_link_is_enough() {
     println!("the filter taken away: {whole} bytes");
     assert!(whole <= 1024, "{whole} bytes");
     let refresh = screen.cost(|s| {
-        agent
-            .state()
+        let mut state = agent.state();
+        state
             .moved
             .insert("web2".to_owned(), super::fixture::name("sb1"));
+        drop(state);
         s.see("web2 \u{2192} sb1");
     });
     println!("refresh: {refresh} bytes");
@@ -304,6 +307,34 @@ fn u2_a_slow_link_is_enough() {
     assert!(form <= 1024 && back <= 1024, "{form} and {back} bytes");
     screen.send("q");
     assert_eq!(screen.end(), 0);
+}
+
+#[test]
+fn u2_every_key_costs_little() {
+    costs(None);
+}
+
+/// What waits for such a line is drawn once, as it is then; and the keys get through.
+#[test]
+fn u2_a_line_of_9600_baud_and_200_ms_is_enough() {
+    costs(Some(Link {
+        // A start and a stop bit around each byte.
+        bytes_per_second: 960,
+        round_trip: Duration::from_millis(200),
+    }));
+}
+
+/// How long the first picture takes is for the reader of the log; the benchmark of the menu has its parts.
+#[test]
+fn u7_the_first_answer_is_shown_at_once() {
+    let (agent, place) = agent();
+    let mut screen = Screen::open(&program(&place), 80, 24, "");
+    screen.until("web2", |text| text.contains("web2"));
+    let answered = agent.state().answered.unwrap();
+    println!(
+        "first frame {:?} after the first answer",
+        answered.elapsed()
+    );
 }
 
 /// One session for each cluster, and one for the system document.
