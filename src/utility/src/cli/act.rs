@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::context::{Context, say, say_json, who};
 use crate::failure::{Exit, Failure};
-use crate::ops::apply::{Applied, apply, concerned, list};
+use crate::ops::apply::{Applied, apply, list, seers};
 use crate::ops::front::{Stage, Told};
 use crate::ops::gather::wall_ms;
 use crate::ops::preflight::{judge, preflight};
@@ -141,7 +141,8 @@ fn wait(
     picture: &mut Picture,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let eyes: Vec<NodeName> = concerned(plan, picture).into_iter().collect();
+    // A node of another cluster shows nothing of this one.
+    let eyes: Vec<NodeName> = seers(plan, picture).into_iter().collect();
     let seen = |stage| Told::line("").of(StepKind::Watch, &eyes, stage);
     context.told(&seen(Stage::Begins));
     watch(

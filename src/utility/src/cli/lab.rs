@@ -177,20 +177,36 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
         }
         LabVerb::Kill { host } => {
             open()?.kill(&host).map_err(plain)?;
+            eprintln!("{host} is off; its disk is kept");
         }
         LabVerb::Revive { host } => {
             open()?.revive(&host).map_err(plain)?;
+            eprintln!("{host} is on and can be reached");
         }
         LabVerb::Freeze { host, time, whole } => {
             let what = if whole { Freeze::Host } else { Freeze::Agent };
             open()?.freeze(&host, what, time).map_err(plain)?;
+            let what = if whole { "every process" } else { "the agent" };
+            let until = time.map_or_else(
+                || format!("until `backstay-lab thaw {host}`"),
+                |t| format!("for {}", humantime::format_duration(t)),
+            );
+            eprintln!("{what} of {host} is stopped {until}");
         }
         LabVerb::Cut { from, to, one_way } => {
             let lab = hosts(NO_NETWORK)?;
             lab.cut(&from, &to, one_way).map_err(plain)?;
+            let way = if one_way { "" } else { ", nor the other way" };
+            eprintln!("nothing gets from {from} to {to}{way}, until `lab heal`");
         }
-        LabVerb::Isolate { host } => hosts(NO_NETWORK)?.isolate(&host).map_err(plain)?,
-        LabVerb::Heal => hosts(NO_NETWORK)?.heal().map_err(plain)?,
+        LabVerb::Isolate { host } => {
+            hosts(NO_NETWORK)?.isolate(&host).map_err(plain)?;
+            eprintln!("{host} hears no other host, only the client, until `lab heal`");
+        }
+        LabVerb::Heal => {
+            hosts(NO_NETWORK)?.heal().map_err(plain)?;
+            eprintln!("no cut is left");
+        }
         LabVerb::Bench {
             name,
             runs,

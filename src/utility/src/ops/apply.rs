@@ -26,8 +26,8 @@ pub struct Applied {
     pub behind: Vec<NodeName>,
 }
 
-/// Nodes that a plan concerns: members before and after, former ones, everybody for a system document.
-pub fn concerned(plan: &Plan, picture: &Picture) -> BTreeSet<NodeName> {
+/// Nodes that see how a plan comes about: members of its clusters before and after, former ones.
+pub fn seers(plan: &Plan, picture: &Picture) -> BTreeSet<NodeName> {
     let mut nodes = BTreeSet::new();
     for document in &plan.documents {
         nodes.extend(document.members.iter().map(|m| m.name.clone()));
@@ -49,6 +49,12 @@ pub fn concerned(plan: &Plan, picture: &Picture) -> BTreeSet<NodeName> {
                 .map(|m| m.name.clone()),
         );
     }
+    nodes
+}
+
+/// Nodes that a plan concerns: members, and everybody for a system document.
+pub fn concerned(plan: &Plan, picture: &Picture) -> BTreeSet<NodeName> {
+    let mut nodes = seers(plan, picture);
     if let Some(system) = &plan.system {
         nodes.extend(system.nodes.iter().map(|n| n.name.clone()));
         nodes.extend(picture.system().nodes.into_iter().map(|n| n.name));
