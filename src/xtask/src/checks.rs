@@ -146,7 +146,13 @@ mod tests {
             ("lab", &[]),
             (
                 "utility",
-                &["backstay-core", "backstay-wire", "backstay-lab"],
+                // The pseudo-terminal of its tests is that of the system tests.
+                &[
+                    "backstay-core",
+                    "backstay-wire",
+                    "backstay-lab",
+                    "backstay-tests",
+                ],
             ),
         ];
         for (krate, may) in allowed {
