@@ -31,6 +31,7 @@ mod merge;
 mod mutation;
 mod permission;
 mod placement;
+mod seen;
 mod speak;
 mod tell;
 mod view;
@@ -116,7 +117,8 @@ pub struct Engine {
     fetch: Option<(u64, Mono)>,
     fetch_system: Option<(u64, Mono)>,
     system_revision: u64,
-    beat: Box<Beat>,
+    /// The last one sent; none: it is being made, or none was.
+    beat: Option<Box<Beat>>,
     effects: VecDeque<Effect>,
     alarms: Alarms,
     rows: u64,
@@ -176,7 +178,7 @@ impl Engine {
             fetch: None,
             fetch_system: None,
             system_revision: 0,
-            beat: Box::default(),
+            beat: None,
             effects: VecDeque::with_capacity(64),
             alarms: Alarms::default(),
             rows: 0,

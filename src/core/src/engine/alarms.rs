@@ -1,8 +1,9 @@
 //! What needs a human (M1, M2): raised and cleared by condition, kept after clearing.
 
-use crate::model::{ClusterDocument, NodeName, RuleId};
+use crate::model::{ClusterDocument, RuleId};
 use crate::time::Mono;
 
+use super::beat::phase;
 use super::lifecycle::Phase;
 use super::view::{AlarmView, NodeState, ServiceState, Severity};
 use super::{Engine, membership};
@@ -43,6 +44,8 @@ struct Alarm {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Alarms {
     kept: Vec<Alarm>,
+    /// What holds now; kept for its room, which is filled anew with each beat.
+    conditions: Vec<Condition>,
 }
 
 type Condition = (Kind, Option<u8>, Option<u16>);
@@ -238,10 +241,13 @@ impl Engine {
         if self.my == usize::MAX {
             return;
         }
-        let mut conditions = Vec::new();
+        let mut conditions = core::mem::take(&mut self.alarms.conditions);
+        conditions.clear();
         self.node_conditions(&mut conditions, now);
         self.service_conditions(&mut conditions, now);
-        for ((kind, node, service), raised) in self.alarms.set(&conditions, now) {
+        let changed = self.alarms.set(&conditions, now);
+        self.alarms.conditions = conditions;
+        for ((kind, node, service), raised) in changed {
             let alarm = Alarm {
                 kind,
                 node,
@@ -316,40 +322,32 @@ impl Engine {
     }
 
     fn service_conditions(&self, conditions: &mut Vec<Condition>, now: Mono) {
-        let shown = self.view_services(now);
-        for (local, service) in self.services.iter().zip(&shown) {
+        for (i, local) in self.services.iter().enumerate() {
             let id = Some(local.id.0);
-            let place = |name: &NodeName| {
-                self.document
-                    .members
-                    .iter()
-                    .position(|m| m.name == *name)
-                    .map(|at| at as u8)
-            };
-            match service.state {
+            let seen = self.see_service(i, now);
+            match seen.state {
                 ServiceState::Split => conditions.push((Kind::Split, None, id)),
                 ServiceState::Displaced => conditions.push((Kind::DownEverywhere, None, id)),
-                ServiceState::Failed => match service.running_on.first() {
-                    Some(name) => conditions.push((Kind::StartFailed, place(name), id)),
+                ServiceState::Failed => match seen.running_on.first() {
+                    Some(place) => conditions.push((Kind::StartFailed, Some(*place), id)),
                     None => conditions.push((Kind::DownEverywhere, None, id)),
                 },
                 ServiceState::Blocked => conditions.push((Kind::AliasTaken, None, id)),
                 _ => {}
             }
-            if let [one] = service.running_on.as_slice()
-                && *one != service.home
+            if let [one] = seen.running_on.as_slice()
+                && Some(*one) != local.plan.home
             {
-                conditions.push((Kind::OnStandby, place(one), id));
+                conditions.push((Kind::OnStandby, Some(*one), id));
             }
-            for (name, word) in &service.on {
-                if word == "stuck" {
-                    conditions.push((Kind::Stuck, place(name), id));
-                }
-            }
-            if local.phase == Phase::Stuck
-                && !conditions.contains(&(Kind::Stuck, Some(self.my as u8), id))
-            {
-                conditions.push((Kind::Stuck, Some(self.my as u8), id));
+            let stuck = seen
+                .on
+                .iter()
+                .filter(|(_, code)| *code == Some(phase::STUCK));
+            conditions.extend(stuck.map(|(place, _)| (Kind::Stuck, Some(*place), id)));
+            let here = (Kind::Stuck, Some(self.my as u8), id);
+            if local.phase == Phase::Stuck && !conditions.contains(&here) {
+                conditions.push(here);
             }
         }
     }

@@ -14,7 +14,7 @@ impl Engine {
     pub fn beat(&mut self, now: Mono) -> &Beat {
         self.withdraw(now);
         self.sequence += 1;
-        let mut beat = core::mem::take(&mut self.beat);
+        let mut beat = self.beat.take().unwrap_or_default(); // its room is used again
         beat.cluster = self.document.id;
         beat.from = self.me;
         beat.incarnation = self.start.incarnation;
@@ -54,8 +54,7 @@ impl Engine {
                 beat.orders.push(*order);
             }
         }
-        self.beat = beat;
-        &self.beat
+        self.beat.insert(beat)
     }
 
     fn speak_of_services(&self, beat: &mut Beat, now: Mono) {
