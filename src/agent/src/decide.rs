@@ -3,6 +3,8 @@
 //! thread, and comes back as an [`Input`].
 
 mod cluster;
+#[cfg(test)]
+mod cost;
 mod decider;
 mod effects;
 mod hands;

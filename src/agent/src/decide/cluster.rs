@@ -1,7 +1,7 @@
 //! One cluster as the decision loop has it: the engine and what is derived from its document.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,17 @@ pub(super) struct Paper {
     pub(super) mine: Vec<SocketAddr>,
     /// The other nodes, former ones too.
     pub(super) others: Vec<Other>,
+    /// What the gate guards, for each service.
+    aliases: Vec<Aliases>,
+}
+
+/// The addresses of a service that move by the gate.
+#[derive(Debug)]
+struct Aliases {
+    service: ServiceId,
+    /// With prefix.
+    nets: Vec<IpNet>,
+    ips: Vec<IpAddr>,
 }
 
 /// Another node.
@@ -70,8 +81,10 @@ impl Paper {
             .filter(|(id, ..)| *id != me)
             .map(|(id, at, former)| Other { id, at, former })
             .collect();
+        let aliases = document.services.iter().map(Aliases::of).collect();
         Ok(Self {
             keys,
+            aliases,
             hash: short_hash(&text),
             text,
             mine: mine.unwrap_or_default(),
@@ -82,6 +95,20 @@ impl Paper {
 
     pub(super) fn other(&self, id: NodeId) -> Option<&Other> {
         self.others.iter().find(|o| o.id == id)
+    }
+
+    /// The addresses that the gate guards for a service, with prefix.
+    pub(super) fn aliases(&self, service: ServiceId) -> &[IpNet] {
+        self.aliases_of(service).map_or(&[], |a| &a.nets)
+    }
+
+    /// The same without prefix.
+    pub(super) fn alias_ips(&self, service: ServiceId) -> &[IpAddr] {
+        self.aliases_of(service).map_or(&[], |a| &a.ips)
+    }
+
+    fn aliases_of(&self, service: ServiceId) -> Option<&Aliases> {
+        self.aliases.iter().find(|a| a.service == service)
     }
 
     /// From which of this node's addresses to which of the other's, for each link that both have (A6). Where the
@@ -128,11 +155,6 @@ impl Cluster {
         self.paper.document.service(id)
     }
 
-    /// The addresses that the gate guards for a service, with prefix.
-    pub(super) fn aliases(&self, service: ServiceId) -> Vec<IpNet> {
-        self.service(service).map(aliases_of).unwrap_or_default()
-    }
-
     /// What others need to know to work on a service.
     pub(super) fn errand(&self, service: ServiceId) -> Option<Errand> {
         let service = self.service(service)?;
@@ -162,13 +184,17 @@ impl Cluster {
     }
 }
 
-/// The aliases of a service that move by the gate.
-pub(super) fn aliases_of(service: &Service) -> Vec<IpNet> {
-    let moves = service.aliases.iter();
-    moves
-        .filter(|alias| alias.kind == AddressKind::Alias)
-        .map(|alias| alias.address)
-        .collect()
+impl Aliases {
+    fn of(service: &Service) -> Self {
+        let moves = service.aliases.iter();
+        let moves = moves.filter(|alias| alias.kind == AddressKind::Alias);
+        let nets: Vec<IpNet> = moves.map(|alias| alias.address).collect();
+        Self {
+            service: service.id,
+            ips: nets.iter().map(IpNet::addr).collect(),
+            nets,
+        }
+    }
 }
 
 /// What is being fetched, and how much is answered.

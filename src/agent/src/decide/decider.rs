@@ -1,6 +1,7 @@
 //! The loop itself: wait, timers, inputs, datagrams, upkeep.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use backstay_core::time::Mono;
 use backstay_wire::MAX_DATAGRAM;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
+use smallvec::SmallVec;
 use tokio::sync::{oneshot, watch};
 
 use super::cluster::{Cluster, Fetches, Paper};
@@ -29,6 +31,8 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 const HAND_OVER: Duration = Duration::from_mins(8);
 /// The last beats say what was given up; the first of them may be lost.
 const LINGER: Duration = Duration::from_millis(1200);
+/// Sockets that are waited at without an allocation: those of a witness of a dozen clusters with four links each.
+const USUAL_SOCKETS: usize = 64;
 /// Effects that one input may have; more is a defect that must not stop the loop.
 const MOST_EFFECTS: usize = 4096;
 
@@ -98,6 +102,8 @@ pub struct Decider {
     pub(super) rejects: Rejects,
     pub(super) machine: Machine,
     pub(super) look_at: Mono,
+    /// The addresses of this machine; kept for its room.
+    pub(super) there: Vec<IpAddr>,
     pub(super) gate_at: Mono,
     pub(super) failed_said: BTreeMap<&'static str, Mono>,
     pub(super) leaving: Option<Mono>,
@@ -137,6 +143,7 @@ impl Decider {
             rejects: Rejects::default(),
             machine: Machine::default(),
             look_at: Mono::default(),
+            there: Vec::new(),
             gate_at: Mono::default(),
             failed_said: BTreeMap::new(),
             leaving: None,
@@ -151,27 +158,30 @@ impl Decider {
     pub fn run(mut self) {
         let mut buffer = Box::new([0; MAX_DATAGRAM]);
         while !self.is_over() {
-            self.pulse.turns.fetch_add(1, Ordering::Relaxed);
-            let deadline = self.deadline();
-            let readable = self.wait(deadline);
-            // Timers first: after a pause the engines must know of it before they hear what queued up.
-            self.timers();
-            if readable.inbox {
-                self.take_inputs();
-            }
-            if readable.links {
-                self.take_datagrams(&mut buffer);
-            }
-            if readable.hands {
-                self.take_happened();
-            }
-            self.ask_for_pieces();
-            self.upkeep();
-            let now = self.hands.now();
-            if let Some(summary) = self.rejects.summary(now) {
-                tracing::warn!("{summary}");
-            }
+            self.turn(&mut buffer);
         }
+    }
+
+    /// One turn. In a steady cluster it allocates nothing: an allocation may wait for the kernel, and decisions may
+    /// not.
+    pub(super) fn turn(&mut self, buffer: &mut [u8; MAX_DATAGRAM]) {
+        self.pulse.turns.fetch_add(1, Ordering::Relaxed);
+        let deadline = self.deadline();
+        let readable = self.wait(deadline);
+        // Timers first: after a pause the engines must know of it before they hear what queued up.
+        self.timers();
+        if readable.inbox {
+            self.take_inputs();
+        }
+        if readable.links {
+            self.take_datagrams(buffer);
+        }
+        if readable.hands {
+            self.take_happened();
+        }
+        self.ask_for_pieces();
+        self.upkeep();
+        self.say_rejects();
     }
 
     fn is_over(&mut self) -> bool {
@@ -216,11 +226,12 @@ impl Decider {
 
     fn wait(&self, until: Mono) -> Readable {
         let timeout = TimeSpec::from_duration(until.since(self.hands.now()));
-        let mut fds = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
         let poll = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = SmallVec::<[PollFd<'_>; USUAL_SOCKETS]>::new();
+        fds.push(poll(self.inbox.as_fd()));
         fds.extend(self.links.all().map(poll));
         let hands_from = fds.len();
-        fds.extend(self.hands.watched().into_iter().map(poll));
+        fds.extend(self.hands.watched().into_iter().flatten().map(poll));
         // Interrupted or not: whatever is readable is read, whatever is due is done.
         if ppoll(&mut fds, Some(timeout), None).is_err() {
             return Readable::default();
@@ -234,10 +245,16 @@ impl Decider {
     }
 
     fn timers(&mut self) {
-        let ids: Vec<ClusterId> = self.clusters.keys().copied().collect();
-        for id in ids {
+        let mut at = 0;
+        while let Some(id) = self.cluster_at(at) {
             self.catch_up(id);
+            at += 1;
         }
+    }
+
+    /// The clusters by their place, for loops that change them: none comes or goes meanwhile.
+    pub(super) fn cluster_at(&self, place: usize) -> Option<ClusterId> {
+        self.clusters.keys().nth(place).copied()
     }
 
     /// Tells an engine that its time has come, if it has. Whether there is such an engine.
@@ -296,9 +313,10 @@ impl Decider {
 
     /// The same for every cluster.
     pub(super) fn drive_all(&mut self, input: impl Fn(&mut Engine, Mono)) {
-        let ids: Vec<ClusterId> = self.clusters.keys().copied().collect();
-        for id in ids {
+        let mut at = 0;
+        while let Some(id) = self.cluster_at(at) {
             self.drive(id, &input);
+            at += 1;
         }
     }
 }

@@ -10,9 +10,8 @@ use backstay_core::time::Mono;
 use backstay_wire::rpc::HistoryEntry;
 use backstay_wire::sealed::Subject;
 use backstay_wire::{MAX_DATAGRAM, beat};
-use ipnet::IpNet;
 
-use super::cluster::{Cluster, aliases_of};
+use super::cluster::Cluster;
 use super::decider::Decider;
 use super::jobs::{Errand, Job};
 use crate::documents::fetch::Fetch;
@@ -35,17 +34,17 @@ impl Decider {
                 .context("can't keep the run state"),
             Effect::Gate(op) => self.gate(id, *op),
             Effect::AddAddresses(service) => {
-                for alias in cluster.aliases(*service) {
+                for alias in cluster.paper.aliases(*service) {
                     self.hands
-                        .add_address(alias)
+                        .add_address(*alias)
                         .with_context(|| format!("can't add {alias}"))?;
                 }
                 Ok(())
             }
             Effect::RemoveAddresses(service) => {
-                for alias in cluster.aliases(*service) {
+                for alias in cluster.paper.aliases(*service) {
                     self.hands
-                        .remove_address(alias)
+                        .remove_address(*alias)
                         .with_context(|| format!("can't remove {alias}"))?;
                 }
                 Ok(())
@@ -55,7 +54,7 @@ impl Decider {
                 reply_form,
             } => self
                 .hands
-                .announce(&cluster.aliases(*service), *reply_form)
+                .announce(cluster.paper.aliases(*service), *reply_form)
                 .context("can't announce"),
             Effect::Probe { service, former } => {
                 let job = probe(cluster, *service, *former);
@@ -117,25 +116,22 @@ impl Decider {
 
     fn gate(&mut self, id: ClusterId, op: GateOp) -> Result<()> {
         let cluster = self.clusters.get(&id).context("no such cluster")?;
-        let ips = |service| -> Vec<IpAddr> {
-            let aliases = cluster.aliases(service);
-            aliases.iter().map(IpNet::addr).collect()
-        };
-        let hold = cluster.paper.document.hold();
+        let paper = &cluster.paper;
+        let hold = paper.document.hold();
         match op {
             GateOp::Guard => self.guard(),
-            GateOp::Arm { service, slot } => self.hands.arm(&ips(service), slot, hold),
-            GateOp::Live { service, slot } => self.hands.live(&ips(service), slot),
-            GateOp::Close { service } => self.hands.close(&ips(service)),
+            GateOp::Arm { service, slot } => self.hands.arm(paper.alias_ips(service), slot, hold),
+            GateOp::Live { service, slot } => self.hands.live(paper.alias_ips(service), slot),
+            GateOp::Close { service } => self.hands.close(paper.alias_ips(service)),
         }
     }
 
     /// Guards what all documents together give this node to hold.
     pub(super) fn guard(&mut self) -> Result<()> {
-        let here = self.clusters.values().flat_map(Cluster::services_here);
-        let mut all: Vec<IpAddr> = here
-            .flat_map(aliases_of)
-            .map(|alias| alias.addr())
+        let mut all: Vec<IpAddr> = (self.clusters.values())
+            .flat_map(|c| c.services_here().map(|s| c.paper.alias_ips(s.id)))
+            .flatten()
+            .copied()
             .collect();
         all.sort_unstable();
         all.dedup();
@@ -239,7 +235,7 @@ fn probe(cluster: &Cluster, service: ServiceId, former: Option<NodeId>) -> Job {
     Job::Probe {
         cluster: cluster.id(),
         service,
-        aliases: cluster.aliases(service),
+        aliases: cluster.paper.aliases(service).to_vec(),
         ours: bases.collect(),
         within: document.wait() / 2,
     }

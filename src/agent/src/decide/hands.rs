@@ -30,15 +30,15 @@ pub trait Hands: Send {
     fn add_address(&mut self, address: IpNet) -> Result<()>;
     /// Takes an address off; not there is well.
     fn remove_address(&mut self, address: IpNet) -> Result<()>;
-    /// All addresses of this machine.
-    fn addresses(&mut self) -> Result<Vec<IpAddr>>;
+    /// All addresses of this machine, in place of what is in `there`.
+    fn addresses(&mut self, there: &mut Vec<IpAddr>) -> Result<()>;
     /// Whether the interface that carries this address has carrier; `None`: no interface does.
     fn carrier(&mut self, address: IpAddr) -> Result<Option<bool>>;
     /// A1: tells the link of these addresses.
     fn announce(&mut self, addresses: &[IpNet], reply_form: bool) -> Result<()>;
 
     /// Becomes readable when something happened to addresses, links or the gate.
-    fn watched(&self) -> Vec<BorrowedFd<'_>>;
+    fn watched(&self) -> [Option<BorrowedFd<'_>>; 2];
     /// What happened; reads everything that waits.
     fn happened(&mut self) -> Happened;
 }

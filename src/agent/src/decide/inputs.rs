@@ -10,7 +10,7 @@ use backstay_core::model::{
 use backstay_wire::rpc::{Code, Fault};
 use backstay_wire::sealed::short_hash;
 
-use super::cluster::{Cluster, Fetches, Paper, aliases_of};
+use super::cluster::{Cluster, Fetches, Paper};
 use super::decider::{Beside, Decider};
 use super::input::{Input, SystemText};
 use super::jobs::Job;
@@ -162,7 +162,7 @@ impl Decider {
         let id = paper.document.id;
         // Before the gate is read: what is open then is open at least as long as the engine takes it to be.
         let now = self.hands.now();
-        let open = self.open_now(&paper.document);
+        let open = self.open_now(&paper);
         let start = Start {
             boot: me.boot,
             incarnation: me.incarnation,
@@ -197,11 +197,10 @@ impl Decider {
     }
 
     /// Services whose aliases the kernel lets pass now: a restarted agent goes on with them (PROTOCOL 21).
-    fn open_now(&mut self, document: &ClusterDocument) -> Vec<(ServiceId, u8)> {
+    fn open_now(&mut self, paper: &Paper) -> Vec<(ServiceId, u8)> {
         let mut open = Vec::new();
-        for service in &document.services {
-            let ips: Vec<_> = aliases_of(service).iter().map(ipnet::IpNet::addr).collect();
-            if let Ok(Some(slot)) = self.hands.open_slot(&ips) {
+        for service in &paper.document.services {
+            if let Ok(Some(slot)) = self.hands.open_slot(paper.alias_ips(service.id)) {
                 open.push((service.id, slot));
             }
         }

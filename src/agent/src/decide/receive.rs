@@ -34,6 +34,14 @@ impl Decider {
         }
     }
 
+    /// Says what was dropped, at most once a minute.
+    pub(super) fn say_rejects(&mut self) {
+        let now = self.hands.now();
+        if let Some(summary) = self.rejects.summary(now) {
+            tracing::warn!("{summary}");
+        }
+    }
+
     fn datagram(&mut self, bytes: &[u8], local: SocketAddr, now: Mono) -> Result<(), Dropped> {
         let kind = Kind::of(bytes).ok_or(Dropped::Bad(Reject::Magic))?;
         let id = peek_cluster(bytes).ok_or(Dropped::Bad(Reject::Short))?;

@@ -4,10 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use backstay_core::engine::HostEvent;
-use backstay_core::model::{ClusterId, ServiceId};
+use backstay_core::model::ClusterId;
 use ipnet::IpNet;
 
-use super::cluster::Cluster;
 use super::decider::Decider;
 use super::effects::may_say;
 
@@ -44,23 +43,34 @@ impl Decider {
         if self.clusters.is_empty() && self.staged.is_empty() {
             return;
         }
-        let there = match self.hands.addresses() {
-            Ok(there) => there,
+        let mut there = core::mem::take(&mut self.there);
+        match self.hands.addresses(&mut there) {
+            Ok(()) => self.compare(&there),
             Err(error) => {
                 if may_say(&mut self.failed_said, "look", now) {
                     tracing::error!("the addresses of this machine can't be read: {error:#}");
                 }
-                return;
             }
-        };
-        self.mend_bases(&there);
-        let ids: Vec<ClusterId> = self.clusters.keys().copied().collect();
-        for id in ids {
+        }
+        self.there = there;
+    }
+
+    fn compare(&mut self, there: &[IpAddr]) {
+        self.mend_bases(there);
+        let mut at = 0;
+        while let Some(id) = self.cluster_at(at) {
+            at += 1;
             self.tell_link(id);
-            let Some(cluster) = self.clusters.get(&id) else {
-                continue;
-            };
-            for (service, present) in aliases_present(cluster, &there) {
+            for place in 0.. {
+                let Some(cluster) = self.clusters.get(&id) else {
+                    break;
+                };
+                let Some(service) = cluster.services_here().nth(place).map(|s| s.id) else {
+                    break;
+                };
+                let aliases = cluster.paper.alias_ips(service);
+                let all = aliases.iter().all(|alias| there.contains(alias));
+                let present = all && !aliases.is_empty();
                 let event = HostEvent::AliasPresent { service, present };
                 self.drive(id, |engine, now| engine.handle_host(event, now));
             }
@@ -148,15 +158,4 @@ impl Decider {
         self.machine.gate = Some(event);
         self.drive_all(|engine, now| engine.handle_host(event, now));
     }
-}
-
-fn aliases_present(cluster: &Cluster, there: &[IpAddr]) -> Vec<(ServiceId, bool)> {
-    cluster
-        .services_here()
-        .map(|service| {
-            let aliases = cluster.aliases(service.id);
-            let all = aliases.iter().all(|alias| there.contains(&alias.addr()));
-            (service.id, all && !aliases.is_empty())
-        })
-        .collect()
 }

@@ -241,10 +241,12 @@ impl Hands for RealHands {
         Ok(())
     }
 
-    fn addresses(&mut self) -> Result<Vec<IpAddr>> {
+    fn addresses(&mut self, there: &mut Vec<IpAddr>) -> Result<()> {
         let interfaces = self.network.interfaces()?;
         let all = interfaces.iter().flat_map(|i| &i.addresses);
-        Ok(all.map(|address| address.net.addr()).collect())
+        there.clear();
+        there.extend(all.map(|address| address.net.addr()));
+        Ok(())
     }
 
     fn carrier(&mut self, address: IpAddr) -> Result<Option<bool>> {
@@ -274,10 +276,9 @@ impl Hands for RealHands {
         Ok(())
     }
 
-    fn watched(&self) -> Vec<BorrowedFd<'_>> {
-        let mut all = vec![self.network_watch.as_fd()];
-        all.extend(self.gate_watch.as_ref().map(GateWatch::as_fd));
-        all
+    fn watched(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        let gate = self.gate_watch.as_ref().map(GateWatch::as_fd);
+        [Some(self.network_watch.as_fd()), gate]
     }
 
     fn happened(&mut self) -> Happened {

@@ -157,8 +157,10 @@ impl Hands for SimulatedHands {
         Ok(())
     }
 
-    fn addresses(&mut self) -> Result<Vec<IpAddr>> {
-        Ok(self.world().addresses.iter().map(IpNet::addr).collect())
+    fn addresses(&mut self, there: &mut Vec<IpAddr>) -> Result<()> {
+        there.clear();
+        there.extend(self.world().addresses.iter().map(IpNet::addr));
+        Ok(())
     }
 
     fn carrier(&mut self, _: IpAddr) -> Result<Option<bool>> {
@@ -173,8 +175,8 @@ impl Hands for SimulatedHands {
         Ok(())
     }
 
-    fn watched(&self) -> Vec<BorrowedFd<'_>> {
-        Vec::new()
+    fn watched(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        [None, None]
     }
 
     fn happened(&mut self) -> Happened {
