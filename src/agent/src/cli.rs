@@ -11,7 +11,10 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
 
 use crate::host::gate::{BootLoad, boot_load};
 use crate::store::Folders;
@@ -110,19 +113,7 @@ fn start(folders: &Folders, args: &RunArgs) -> Result<()> {
             "`run` is for systemd (systemctl start backstay-agent); on a terminal it needs --foreground"
         );
     }
-    let filter = EnvFilter::try_from_env("BACKSTAY_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,zbus=warn"));
-    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal());
-    if journal {
-        log.without_time().init(); // journald has its own
-    } else {
-        log.init();
-    }
+    begin_log();
     let simulated = args.simulate.then(|| SimulatedHands::with(&args.addresses));
     let ran = run::run(folders, simulated);
     if ran.is_err() && std::env::var_os("NOTIFY_SOCKET").is_some() {
@@ -130,6 +121,29 @@ fn start(folders: &Folders, args: &RunArgs) -> Result<()> {
         std::thread::sleep(std::time::Duration::from_secs(2));
     }
     ran
+}
+
+/// To standard error; `BACKSTAY_LOG` says what: a level, or `TARGET=LEVEL`, several by comma.
+fn begin_log() {
+    let wanted = std::env::var("BACKSTAY_LOG").ok();
+    let wanted = wanted.and_then(|text| text.parse::<Targets>().ok());
+    let usual = || {
+        let all = Targets::new().with_default(LevelFilter::INFO);
+        all.with_target("zbus", LevelFilter::WARN)
+    };
+    let log = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    let log = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().boxed() // journald has its own
+    } else {
+        log.boxed()
+    };
+    tracing_subscriber::registry()
+        .with(wanted.unwrap_or_else(usual))
+        .with(log)
+        .init();
 }
 
 /// S7: before the network. A failure is systemd's to show; the agent guards again when it comes up.

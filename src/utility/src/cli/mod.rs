@@ -18,7 +18,10 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use args::{Arguments, Verb};
 use context::Context;
@@ -61,15 +64,15 @@ pub fn main() -> ExitCode {
 
 fn trace(verbose: u8) {
     let level = match verbose {
-        0 => "warn",
-        1 => "info",
-        _ => "debug",
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
     };
-    let filter = EnvFilter::try_from_env("BACKSTAY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let wanted = std::env::var("BACKSTAY_LOG").ok();
+    let wanted = wanted.and_then(|text| text.parse::<Targets>().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(level));
+    let log = fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(log).init();
 }
 
 fn run(arguments: Arguments) -> Result<Exit, Failure> {
