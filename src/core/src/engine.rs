@@ -53,8 +53,8 @@ use local::Local;
 use membership::{Bounds, Heard, Peer};
 
 pub use beat::{
-    Answer, Ask, Beat, BeatOrder, HearsPeer, HostFlags, Refused, Released, ServiceReport, Verdict,
-    phase,
+    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, Refused, Released,
+    ServiceReport, Verdict, phase,
 };
 pub use effect::{
     Effect, GateOp, HostEvent, Order, OrderKind, Record, RunHold, RunRecord, RunState, Stage,

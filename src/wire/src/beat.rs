@@ -24,7 +24,7 @@
 //! ```
 //! Agents of different versions understand each other: a list of an unknown type is skipped, an entry longer
 //! than known is read for its known beginning, unknown flags are ignored, an unknown verdict counts as "no".
-//! A list that appears twice, an entry shorter than version 1 has it, more entries than [`Beat`] holds, and
+//! A term above [`HIGHEST_TERM`], a list that appears twice, an entry shorter than version 1 has it, more entries than [`Beat`] holds, and
 //! bytes left over are refused.
 //!
 //! A beat that decodes was made by a holder of the cluster's key and is whole. That it is *new* is not said
@@ -33,7 +33,8 @@
 
 use arrayvec::ArrayVec;
 use backstay_core::engine::{
-    Answer, Ask, Beat, BeatOrder, HearsPeer, HostFlags, Refused, Released, ServiceReport, Verdict,
+    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, Refused, Released,
+    ServiceReport, Verdict,
 };
 use backstay_core::model::{ClusterId, MAX_MEMBERS, MAX_SERVICES, NodeId, ServiceId};
 use hmac::Mac as _;
@@ -261,7 +262,7 @@ impl Entry for ServiceReport {
         Some(Self {
             service: ServiceId(from.u16()?),
             phase: from.u8()?,
-            term: from.u64()?,
+            term: term(from)?,
             since_ms: from.u32()?,
         })
     }
@@ -278,7 +279,7 @@ impl Entry for Ask {
     fn read(from: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
             service: ServiceId(from.u16()?),
-            term: from.u64()?,
+            term: term(from)?,
         })
     }
 }
@@ -309,7 +310,7 @@ impl Entry for Released {
     fn read(from: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
             service: ServiceId(from.u16()?),
-            term: from.u64()?,
+            term: term(from)?,
             successor: {
                 let there = from.u8()? != 0;
                 let node = NodeId(from.u64()?);
@@ -345,7 +346,7 @@ impl Entry for Answer {
             boot: from.u64()?,
             sequence: from.u64()?,
             service: ServiceId(from.u16()?),
-            term: from.u64()?,
+            term: term(from)?,
             verdict: {
                 let verdict = from.u8()?;
                 let reason = from.u8()?;
@@ -360,6 +361,10 @@ impl Entry for Answer {
             },
         })
     }
+}
+
+fn term(from: &mut Reader<'_>) -> Option<u64> {
+    from.u64().filter(|term| *term <= HIGHEST_TERM)
 }
 
 const fn reason_code(reason: Refused) -> u8 {
@@ -415,7 +420,7 @@ impl Entry for BeatOrder {
     fn read(from: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
             service: ServiceId(from.u16()?),
-            at_term: from.u64()?,
+            at_term: term(from)?,
             target: NodeId(from.u64()?),
             number: from.u64()?,
         })

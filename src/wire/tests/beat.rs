@@ -4,8 +4,8 @@
 mod common;
 
 use backstay_core::engine::{
-    Answer, Ask, Beat, BeatOrder, HearsPeer, HostFlags, Refused, Released, ServiceReport, Verdict,
-    phase,
+    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, Refused, Released,
+    ServiceReport, Verdict, phase,
 };
 use backstay_core::model::{ClusterId, MAX_MEMBERS, MAX_SERVICES, NodeId, ServiceId};
 use backstay_wire::beat::{decode, encode};
@@ -347,12 +347,31 @@ fn badly_laid_out_lists_are_rejected_even_under_the_right_key() {
     }
 }
 
+/// Nobody could take a service any more above the last term there is, on any node that heard of it.
+#[test]
+fn a_term_above_which_there_is_soon_none_is_refused_even_under_the_right_key() {
+    let with = |term| {
+        let mut said = Beat::default();
+        let service = ServiceId(1);
+        said.asks.push(Ask { service, term });
+        bytes_of(&said, 0, &keys())
+    };
+    assert!(decode(&with(HIGHEST_TERM), &keys()).is_ok());
+    for term in [HIGHEST_TERM + 1, u64::MAX] {
+        assert_eq!(decode(&with(term), &keys()), Err(Reject::Layout));
+    }
+}
+
 fn node() -> impl Strategy<Value = NodeId> {
     any::<u64>().prop_map(NodeId)
 }
 
 fn service() -> impl Strategy<Value = ServiceId> {
     any::<u16>().prop_map(ServiceId)
+}
+
+fn term() -> impl Strategy<Value = u64> {
+    prop_oneof![0..=HIGHEST_TERM, Just(HIGHEST_TERM)]
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {
@@ -373,8 +392,8 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
-    (node(), any::<(u64, u64, u64)>(), service(), verdict()).prop_map(
-        |(asker, (boot, sequence, term), service, verdict)| Answer {
+    (node(), any::<(u64, u64)>(), term(), service(), verdict()).prop_map(
+        |(asker, (boot, sequence), term, service, verdict)| Answer {
             asker,
             boot,
             sequence,
@@ -387,7 +406,7 @@ fn answer() -> impl Strategy<Value = Answer> {
 
 fn any_beat() -> impl Strategy<Value = Beat> {
     let report =
-        (service(), any::<(u8, u64, u32)>()).prop_map(|(service, (phase, term, since_ms))| {
+        (service(), term(), any::<(u8, u32)>()).prop_map(|(service, term, (phase, since_ms))| {
             ServiceReport {
                 service,
                 phase,
@@ -395,27 +414,29 @@ fn any_beat() -> impl Strategy<Value = Beat> {
                 since_ms,
             }
         });
-    let ask = (service(), any::<u64>()).prop_map(|(service, term)| Ask { service, term });
-    let released = (service(), any::<u64>(), prop::option::of(node())).prop_map(
-        |(service, term, successor)| Released {
-            service,
-            term,
-            successor,
-        },
-    );
+    let ask = (service(), term()).prop_map(|(service, term)| Ask { service, term });
+    let released =
+        (service(), term(), prop::option::of(node())).prop_map(|(service, term, successor)| {
+            Released {
+                service,
+                term,
+                successor,
+            }
+        });
     let hears = (node(), any::<(u32, u64)>()).prop_map(|(node, (age_ms, echo))| HearsPeer {
         node,
         age_ms,
         echo,
     });
-    let order = (service(), node(), any::<(u64, u64)>()).prop_map(
-        |(service, target, (at_term, number))| BeatOrder {
-            service,
-            at_term,
-            target,
-            number,
-        },
-    );
+    let order =
+        (service(), node(), term(), any::<u64>()).prop_map(|(service, target, at_term, number)| {
+            BeatOrder {
+                service,
+                at_term,
+                target,
+                number,
+            }
+        });
     let lists = (
         vec(report, 0..=MAX_SERVICES),
         vec(ask, 0..=MAX_SERVICES),

@@ -6,6 +6,10 @@ use arrayvec::ArrayVec;
 
 use crate::model::{ClusterId, MAX_MEMBERS, MAX_SERVICES, NodeId, ServiceId};
 
+/// The highest term that is believed. Terms grow by one with each holder: whoever names a higher one is out of order,
+/// and above it there would soon be none left to take.
+pub const HIGHEST_TERM: u64 = u64::MAX - u32::MAX as u64;
+
 /// One beat. Bounded: it fits a datagram of 1,400 bytes in any cluster of usual size, and is read
 /// and written without allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -71,7 +71,8 @@ impl Hold {
 
     /// A new term, above `highest` and every term of this node's own.
     pub(super) fn take(&mut self, highest: u64) {
-        self.term = 1 + highest.max(self.term).max(self.released);
+        let newest = highest.max(self.term).max(self.released);
+        self.term = newest.saturating_add(1);
         self.holding = true;
         self.successor = None;
     }

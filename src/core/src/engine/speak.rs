@@ -165,7 +165,8 @@ impl Engine {
                 sequence: beat.sequence,
             };
             let was = core::mem::replace(&mut local.answered, said);
-            let asked_again = (was.sequence..=was.sequence + 1).contains(&said.sequence);
+            let asked_again =
+                (was.sequence..=was.sequence.saturating_add(1)).contains(&said.sequence);
             if (was.verdict, was.to) != (said.verdict, said.to) || !asked_again {
                 self.send_now = true;
             }
