@@ -1,6 +1,7 @@
 //! Builds, checks and tests Backstay: `cargo xtask test`, `cargo lab`.
 
 mod checks;
+mod fuzz;
 mod packages;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -41,6 +42,17 @@ enum Task {
     },
     /// Build the lab's binaries.
     Build,
+    /// Run made-up bytes against every decoder; goes on from what earlier runs found.
+    Fuzz {
+        /// For each target.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        minutes: u32,
+        /// Only these targets, by name.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+    },
+    /// Build the agent as it is released, and refuse it if it is larger than 6 MiB.
+    Size,
     /// Write the life-cycle's diagram into ARCHITECTURE.md.
     Diagram,
 }
@@ -50,6 +62,8 @@ fn main() -> ExitCode {
         Task::Test { yes, only } => test(yes, &only),
         Task::Lab { yes, demo } => lab(yes, demo),
         Task::Build => build(),
+        Task::Size => size(),
+        Task::Fuzz { minutes, only } => fuzz::fuzz(minutes, &only),
         Task::Diagram => checks::write_diagram(&root()),
     };
     match done {
@@ -157,14 +171,36 @@ fn build() -> Result<()> {
     ])
 }
 
+/// The agent is copied to every node over SSH, perhaps a slow one.
+fn size() -> Result<()> {
+    const MOST: u64 = 6 * 1024 * 1024;
+    cargo(&["build", "--locked", "--release", "-p", "backstay-agent"])?;
+    let program = target_folder().join("release/backstay-agent");
+    let size = std::fs::metadata(&program)?.len();
+    println!("{}: {size} bytes", program.display());
+    if size > MOST {
+        bail!("the agent is larger than {MOST} bytes");
+    }
+    Ok(())
+}
+
+/// Where cargo puts what it builds.
+fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 fn cargo(arguments: &[&str]) -> Result<()> {
+    run(cargo_command(arguments))
+}
+
+fn cargo_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
     // The machine's own OpenSSL, where its headers are: building one takes minutes.
     if Path::new("/usr/include/openssl/ssl.h").exists() {
         command.env("OPENSSL_NO_VENDOR", "1");
     }
-    run(command)
+    command
 }
 
 fn run(mut command: Command) -> Result<()> {

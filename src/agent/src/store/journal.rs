@@ -35,7 +35,7 @@ pub fn read<T: DeserializeOwned>(
         let Some(bytes) = whole(&file)? else {
             continue;
         };
-        for payload in frame::Frames::new(&bytes) {
+        for payload in payloads(&bytes) {
             // An entry of another version of the agent is not an error of the file.
             let Ok(entry) = serde_json::from_slice(payload) else {
                 continue;
@@ -49,6 +49,11 @@ pub fn read<T: DeserializeOwned>(
         }
     }
     Ok(newest.into())
+}
+
+/// The payloads of a journal's file, up to the first frame that is not sound.
+pub fn payloads(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    frame::Frames::new(bytes)
 }
 
 /// The content of a journal's file, as far as a file of ours can be long.
