@@ -570,3 +570,22 @@ fn a_batch_takes_microseconds() {
     );
     assert!(median < Duration::from_millis(5), "{median:?}");
 }
+
+/// What follows each beat of a holder.
+#[test]
+fn a_batch_and_the_notice_of_it_allocate_nothing() {
+    let _bench = Bench::new("room");
+    let mut gate = NativeGate::open().unwrap();
+    gate.install().unwrap();
+    gate.guard(&both()).unwrap();
+    let mut watch = GateWatch::open(gate.writers()).unwrap();
+    let mut turns = |gate: &mut NativeGate| {
+        for slot in 0..super::SLOTS {
+            unlock(gate, &both(), slot, LONG);
+            assert_eq!(watch.changed_by_others().unwrap(), Changes::Ours);
+        }
+    };
+    turns(&mut gate);
+    let info = allocation_counter::measure(|| turns(&mut gate));
+    assert_eq!(info.count_total, 0, "{info:?}");
+}
