@@ -123,9 +123,17 @@ fn t09_f3_to_f6_l1_two_nodes_die() {
     twice("priorities");
 }
 
+#[test]
+fn t10_u12_a_node_tells_the_same_to_who_logs_in() {
+    let told = on_lab(&["lab", "ssh", "n1", "--", "backstay-agent", "status"]).unwrap();
+    for service in ["web1", "web2", "web3"] {
+        assert!(told.contains(service), "{told}");
+    }
+}
+
 /// A host that accepts connections and never answers is `unknown` after its deadline; the others are complete.
 #[test]
-fn t10_u7_a_host_that_never_answers_is_unknown() {
+fn t11_u7_a_host_that_never_answers_is_unknown() {
     on_lab(&["lab", "freeze", "n3", "--host", "--for", "25s"]).unwrap();
     let nodes = json(&["node", "list", "--timeout", "5s"]);
     let nodes = nodes["nodes"].as_array().unwrap();

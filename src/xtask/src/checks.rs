@@ -170,6 +170,37 @@ mod tests {
         );
     }
 
+    /// Every rule that a message can name is explained by `backstay rule`.
+    #[test]
+    fn every_rule_that_is_named_is_told() {
+        let told = text("assets/rules.toml");
+        let mut folders = vec![super::super::root().join("src")];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|e| e == "rs") {
+                    files.push(path);
+                }
+            }
+        }
+        let mut named = 0;
+        for file in files {
+            for part in fs::read_to_string(file)
+                .unwrap()
+                .split("RuleId::of(\"")
+                .skip(1)
+            {
+                let id = part.split('"').next().unwrap();
+                named += 1;
+                assert!(told.contains(&format!("\n{id} = ")), "`{id}` is not told");
+            }
+        }
+        assert!(named > 20, "only {named} rules are named");
+    }
+
     /// The core is pure: nothing of the world is in reach of its source.
     #[test]
     fn the_core_touches_nothing() {

@@ -165,6 +165,12 @@ pub enum Verb {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
     },
+    /// What the rules say that messages name, like (S1)
+    Rule {
+        /// Which; without one all of them
+        #[arg(value_name = "ID")]
+        ids: Vec<String>,
+    },
     /// Several real hosts on this machine, for demonstration and tests
     #[command(subcommand)]
     Lab(super::lab::LabVerb),

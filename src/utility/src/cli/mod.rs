@@ -7,6 +7,7 @@ mod cluster;
 pub(crate) mod context;
 mod lab;
 mod node;
+mod rule;
 mod service;
 mod setup;
 pub(crate) mod show;
@@ -111,6 +112,7 @@ pub(crate) fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
             limit,
         } => show::history(context, service.as_ref(), limit, follow),
         Verb::Audit { limit } => show::audit(context, limit),
+        Verb::Rule { ids } => rule::run(context, &ids),
         Verb::Lab(_) => Ok(Exit::Done), // dealt with above
     }
 }

@@ -329,7 +329,10 @@ fn put_all(
         )?;
     }
     report("enabling and starting the agent");
-    let enable = format!("systemctl enable {GATE_UNIT} {AGENT_UNIT}");
+    // U12: `backstay-agent status` is found by whoever logs in.
+    let enable = format!(
+        "systemctl enable {GATE_UNIT} {AGENT_UNIT} && mkdir -p /usr/local/bin && ln -sfn {AGENT_PATH} /usr/local/bin/"
+    );
     step(session, "enabling the agent", &enable, &[], STEP)?;
     let verb = if restart { "restart" } else { "start" };
     let start = format!("systemctl {verb} {AGENT_UNIT}");
