@@ -34,6 +34,7 @@ mod placement;
 mod seen;
 mod speak;
 mod tell;
+mod unrest;
 mod view;
 mod voter;
 mod why;
@@ -53,12 +54,12 @@ use local::Local;
 use membership::{Bounds, Heard, Peer};
 
 pub use beat::{
-    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, Refused, Released,
-    ServiceReport, Verdict, phase,
+    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES, MoveReport,
+    Refused, Released, ServiceReport, Verdict, phase,
 };
 pub use effect::{
-    Effect, GateOp, HostEvent, Order, OrderKind, Record, RunHold, RunRecord, RunState, Stage,
-    Start, Stopped, UnitsState,
+    Effect, GateOp, HostEvent, Order, OrderKind, Record, RunHold, RunMoves, RunRecord, RunState,
+    Stage, Start, Stopped, UnitsState,
 };
 pub use lifecycle::diagram;
 pub use merge::merge;
@@ -240,6 +241,17 @@ impl Engine {
                     released: l.hold.released,
                 })
                 .collect(),
+            moves: self
+                .services
+                .iter()
+                .map(|l| (l.id, l.unrest.kept()))
+                .filter(|(_, (calm, moves))| *calm > 0 || !moves.is_empty())
+                .map(|(service, (calm, moves))| RunMoves {
+                    service,
+                    calm,
+                    moves,
+                })
+                .collect(),
         }
     }
 
@@ -287,6 +299,7 @@ impl Engine {
             self.learn(report.service, |l| l.saw(report.term));
         }
         self.hear_releases(beat, now);
+        self.hear_moves(beat, now);
         self.hear_asks(at, beat, now);
         self.hear_answers(at, beat, now);
         for order in &beat.orders {
@@ -339,6 +352,8 @@ impl Engine {
         }
         self.orders.push((order, until));
         self.services[at].order = Some((order, until));
+        self.services[at].unrest.ordered(order.at_term); // F10
+        self.persist_now = true;
         self.send_now = true;
         self.settle(now);
         Ok(())

@@ -13,11 +13,11 @@ mod text;
 mod timing;
 
 pub use change::{DocumentError, Problem, RuleId, hash_of};
-pub(crate) use cluster::DEFAULT_PORT;
 pub use cluster::{
     Base, Changed, ClusterDocument, Former, Key, Member, Role, Safety, SplitStops, Topology,
     WithoutMajority,
 };
+pub(crate) use cluster::{DEFAULT_PORT, USUAL_MOVES};
 pub use diff::{Difference, differences, is_epoch_change};
 pub use name::{BadName, ClusterId, ClusterName, NodeId, NodeName, ServiceId, ServiceName};
 pub(crate) use service::default_priority;
@@ -33,6 +33,8 @@ pub use timing::{Profile, Timing};
 pub const MAX_MEMBERS: usize = 16;
 /// Most services of one cluster; a node may be home of more than one.
 pub const MAX_SERVICES: usize = 32;
+/// Most moves an hour that a cluster can allow (F10).
+pub const MAX_MOVES_PER_HOUR: u16 = 20;
 /// Most alias addresses of one service (C14).
 pub const MAX_ALIASES: usize = 8;
 /// Longest document that is read, in bytes.

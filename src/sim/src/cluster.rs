@@ -1,8 +1,9 @@
 //! The cluster of a seed: who is in it, and what its document says.
 
 use backstay_core::model::{
-    Alias, Base, Changed, ClusterDocument, ClusterId, Failover, Fallback, Member, NodeId, NodeName,
-    Profile, Role, Safety, Service, ServiceId, SplitStops, Timing, Topology, WithoutMajority,
+    Alias, Base, Changed, ClusterDocument, ClusterId, Failover, Fallback, MAX_MOVES_PER_HOUR,
+    Member, NodeId, NodeName, Profile, Role, Safety, Service, ServiceId, SplitStops, Timing,
+    Topology, WithoutMajority,
 };
 
 use crate::rng::Rng;
@@ -67,6 +68,8 @@ pub(crate) fn document(rng: &mut Rng, size: Option<usize>) -> ClusterDocument {
         split_stops: rng.pick(&[SplitStops::Home, SplitStops::Standby]),
         preloaded: false,
         fallback: rng.pick(&[Fallback::Manual, Fallback::Automatic]),
+        // F10. Nothing is drawn for it: a seed means the cluster that it always meant.
+        moves_per_hour: [2, MAX_MOVES_PER_HOUR][(size + links) % 2],
         profile,
         timing: Timing {
             boot_wait_ms: Some(rng.between(2_000, 10_000) as u32),

@@ -1,5 +1,6 @@
 //! What must hold when all has come to rest: priorities, places, one document.
 
+use backstay_core::engine::AlarmView;
 use backstay_core::model::{Failover, Fallback, NodeName, Role};
 
 use crate::machine::{MS, Units, ns};
@@ -182,7 +183,8 @@ impl World {
                 bad = Some(("F2", tell("it should run")));
             }
             let automatic = document.fallback_of(service) == Fallback::Automatic;
-            if runs == Some(standby) && is_alive(home) && automatic && lock.is_none() {
+            let kept = self.is_kept_away(s, standby, document.moves_per_hour);
+            if runs == Some(standby) && is_alive(home) && automatic && lock.is_none() && !kept {
                 bad = Some(("F7", tell("it should be at home")));
             }
             if healed
@@ -196,6 +198,26 @@ impl World {
         if let Some((rule, what)) = bad {
             self.fail(rule, what);
         }
+    }
+
+    /// F10: the standby says that it keeps the service, for it has moved too often; by its terms that can be.
+    fn is_kept_away(&mut self, s: usize, standby: usize, limit: u16) -> bool {
+        let now = self.local(standby);
+        let Some(agent) = &self.nodes[standby].agent else {
+            return false;
+        };
+        let view = agent.engine.view(now);
+        let service = &view.services[s];
+        let says = |a: &AlarmView| {
+            a.active && a.id == "flapping" && a.service.as_ref() == Some(&service.name)
+        };
+        let (kept, term) = (view.alarms.iter().any(says), service.term);
+        // Every service began at home under term 1.
+        if kept && term < 1 + u64::from(limit) {
+            let what = format!("web{} is kept away under term {term}", s + 1);
+            self.fail("F10", what);
+        }
+        kept
     }
 
     /// F3 to F5: the standby would have room for service `s`, or carries it: fewer than its capacity

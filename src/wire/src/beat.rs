@@ -33,8 +33,8 @@
 
 use arrayvec::ArrayVec;
 use backstay_core::engine::{
-    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, Refused, Released,
-    ServiceReport, Verdict,
+    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES, MoveReport,
+    Refused, Released, ServiceReport, Verdict,
 };
 use backstay_core::model::{ClusterId, MAX_MEMBERS, MAX_SERVICES, NodeId, ServiceId};
 use hmac::Mac as _;
@@ -52,11 +52,12 @@ const LIST: usize = 4;
 /// The fullest beat that the types allow, so that [`encode`] can't fail.
 const FULLEST: usize = HEADER
     + MAC
-    + 7 * LIST
+    + 8 * LIST
     + MAX_SERVICES
         * (ServiceReport::SIZE + Ask::SIZE + ServiceId::SIZE + Released::SIZE + Answer::SIZE)
     + MAX_MEMBERS * HearsPeer::SIZE
-    + 4 * BeatOrder::SIZE;
+    + 4 * BeatOrder::SIZE
+    + MAX_MOVES * MoveReport::SIZE;
 const _: () = assert!(FULLEST <= MAX_DATAGRAM);
 
 /// Writes a beat, signed with the signing key, to the front of `out`, and returns its length in bytes.
@@ -97,6 +98,7 @@ pub fn encode(beat: &Beat, link: u8, keys: &Keys, out: &mut [u8; MAX_DATAGRAM]) 
     to.list(kind::ANSWERS, &beat.answers);
     to.list(kind::HEARS, &beat.hears);
     to.list(kind::ORDERS, &beat.orders);
+    to.list(kind::MOVES, &beat.moves);
     let signed = to.at;
     let length = signed + MAC;
     out[8..10].copy_from_slice(&(length as u16).to_be_bytes());
@@ -173,6 +175,7 @@ fn fill_lists(beat: &mut Beat, mut from: Reader<'_>) -> Option<()> {
             kind::ANSWERS => fill(&mut beat.answers, entries, entry, count)?,
             kind::HEARS => fill(&mut beat.hears, entries, entry, count)?,
             kind::ORDERS => fill(&mut beat.orders, entries, entry, count)?,
+            kind::MOVES => fill(&mut beat.moves, entries, entry, count)?,
             _ => {}
         }
     }
@@ -238,6 +241,7 @@ mod kind {
     pub(super) const ANSWERS: u8 = 5;
     pub(super) const HEARS: u8 = 6;
     pub(super) const ORDERS: u8 = 7;
+    pub(super) const MOVES: u8 = 8;
 }
 
 /// One entry of a list. New fields are appended, and then an entry without them must still be read.
@@ -423,6 +427,24 @@ impl Entry for BeatOrder {
             at_term: term(from)?,
             target: NodeId(from.u64()?),
             number: from.u64()?,
+        })
+    }
+}
+
+impl Entry for MoveReport {
+    const SIZE: usize = 2 + 8 + 4;
+
+    fn write(&self, to: &mut Writer<'_>) {
+        to.put(&self.service.0.to_be_bytes());
+        to.put(&self.term.to_be_bytes());
+        to.put(&self.left_ms.to_be_bytes());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            service: ServiceId(from.u16()?),
+            term: term(from)?,
+            left_ms: from.u32()?,
         })
     }
 }

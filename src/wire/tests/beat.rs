@@ -4,8 +4,8 @@
 mod common;
 
 use backstay_core::engine::{
-    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, Refused, Released,
-    ServiceReport, Verdict, phase,
+    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES, MoveReport,
+    Refused, Released, ServiceReport, Verdict, phase,
 };
 use backstay_core::model::{ClusterId, MAX_MEMBERS, MAX_SERVICES, NodeId, ServiceId};
 use backstay_wire::beat::{decode, encode};
@@ -135,6 +135,7 @@ fn fullest() -> Beat {
         answers: [Answer::default(); MAX_SERVICES].into(),
         hears: [HearsPeer::default(); MAX_MEMBERS].into(),
         orders: [BeatOrder::default(); 4].into(),
+        moves: [MoveReport::default(); MAX_MOVES].into(),
         ..usual()
     }
 }
@@ -246,7 +247,7 @@ fn kind_and_cluster_are_seen_before_the_keys_are_known() {
 
 #[test]
 fn sizes_stay_in_their_bounds() {
-    assert_eq!(bytes_of(&fullest(), 0, &keys()).len(), 3312);
+    assert_eq!(bytes_of(&fullest(), 0, &keys()).len(), 3876);
     assert_eq!(
         decode(&bytes_of(&fullest(), 3, &keys()), &keys()),
         Ok((fullest(), 3))
@@ -260,6 +261,7 @@ fn sizes_stay_in_their_bounds() {
     large.answers.truncate(10);
     large.hears.truncate(11);
     large.orders.truncate(1);
+    large.moves.truncate(6);
     assert!(bytes_of(&large, 0, &keys()).len() <= 1_400);
 }
 
@@ -437,6 +439,11 @@ fn any_beat() -> impl Strategy<Value = Beat> {
                 number,
             }
         });
+    let moved = (service(), term(), any::<u32>()).prop_map(|(service, term, left_ms)| MoveReport {
+        service,
+        term,
+        left_ms,
+    });
     let lists = (
         vec(report, 0..=MAX_SERVICES),
         vec(ask, 0..=MAX_SERVICES),
@@ -445,6 +452,7 @@ fn any_beat() -> impl Strategy<Value = Beat> {
         vec(answer(), 0..=MAX_SERVICES),
         vec(hears, 0..=MAX_MEMBERS),
         vec(order, 0..=4),
+        vec(moved, 0..=MAX_MOVES),
     );
     let flags = any::<[bool; 7]>();
     (any::<[u64; 9]>(), any::<u32>(), flags, lists).prop_map(|(n, incarnation, f, l)| Beat {
@@ -474,6 +482,7 @@ fn any_beat() -> impl Strategy<Value = Beat> {
         answers: l.4.into_iter().collect(),
         hears: l.5.into_iter().collect(),
         orders: l.6.into_iter().collect(),
+        moves: l.7.into_iter().collect(),
     })
 }
 

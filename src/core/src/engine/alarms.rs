@@ -15,6 +15,7 @@ const KEPT: usize = 200;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     OnStandby,
+    Flapping,
     Split,
     NodeDown,
     StandbyDown,
@@ -138,6 +139,15 @@ fn describe(
             "M2",
             format!("{s} runs on {n}, not at home"),
             format!("mend its home, then `backstay service move {s} --to home`"),
+        ),
+        Kind::Flapping => (
+            "flapping",
+            Major,
+            "F10",
+            format!("{s} keeps moving; it stays on {n} and does not return home by itself for now"),
+            format!(
+                "find out why its home fails (`backstay history {s}`), then `backstay service move {s} --to home`"
+            ),
         ),
         Kind::Split => (
             "split",
@@ -339,6 +349,9 @@ impl Engine {
                 && Some(*one) != local.plan.home
             {
                 conditions.push((Kind::OnStandby, Some(*one), id));
+                if self.is_kept_away(i, &seen, now) {
+                    conditions.push((Kind::Flapping, Some(*one), id));
+                }
             }
             let stuck = seen
                 .on

@@ -56,6 +56,22 @@ pub struct Beat {
     pub hears: ArrayVec<HearsPeer, MAX_MEMBERS>,
     /// Orders of admins that entered at the sender.
     pub orders: ArrayVec<BeatOrder, 4>,
+    /// F10: moves of services within the last hour.
+    pub moves: ArrayVec<MoveReport, MAX_MOVES>,
+}
+
+/// Most moves that a beat tells of; there are hardly ever any.
+pub const MAX_MOVES: usize = 40;
+
+/// F10: a service got another holder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MoveReport {
+    /// Which service.
+    pub service: ServiceId,
+    /// The term that the new holder took.
+    pub term: u64,
+    /// How much longer it counts, ms; an hour at most.
+    pub left_ms: u32,
 }
 
 /// What is out of order on a machine.

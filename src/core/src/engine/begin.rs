@@ -63,6 +63,7 @@ impl Engine {
                 continue;
             }
             local.saw(base.term);
+            local.unrest.begin(holder, base.term);
             local.ballot.term = base.term;
             local.ballot.holder = holder;
             local.ballot.released = false;
@@ -81,11 +82,15 @@ impl Engine {
         for record in &run.records {
             self.learn(record.service, |l| {
                 l.saw(record.term);
+                l.unrest.begin(record.holder, record.term);
                 l.ballot.term = record.term;
                 l.ballot.holder = record.holder;
                 l.ballot.released = record.released;
                 l.ballot.successor = record.successor;
             });
+        }
+        for kept in &run.moves {
+            self.learn(kept.service, |l| l.unrest.restore(kept.calm, &kept.moves));
         }
         let (soon, hold_for) = (self.soon(), self.hold_for);
         for held in &run.holds {

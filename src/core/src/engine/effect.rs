@@ -227,6 +227,20 @@ pub struct RunState {
     pub records: Vec<RunRecord>,
     /// The asker's terms.
     pub holds: Vec<RunHold>,
+    /// F10: moves of the last hour.
+    #[serde(default)]
+    pub moves: Vec<RunMoves>,
+}
+
+/// F10: moves of one service that may still count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunMoves {
+    /// Which service.
+    pub service: ServiceId,
+    /// Moves up to this term do not count: they were before an order, or what it asked for.
+    pub calm: u64,
+    /// The term of each, and until when it counts.
+    pub moves: Vec<(u64, Mono)>,
 }
 
 /// A voter's record of one service (PROTOCOL 4).

@@ -232,6 +232,7 @@ impl Engine {
         local.given = None;
         local.order = None;
         local.tie = false;
+        local.unrest.held_by(me, local.hold.term, now); // F10
         // In `available` this node's own voter goes along: it has waited as long as any.
         local.ballot.term = local.hold.term;
         local.ballot.holder = Some(me);

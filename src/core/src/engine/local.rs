@@ -8,6 +8,7 @@ use crate::time::Mono;
 use super::beat::{BeatOrder, Verdict};
 use super::hold::Hold;
 use super::lifecycle::Phase;
+use super::unrest::Unrest;
 use super::voter::Ballot;
 use super::why::Why;
 
@@ -48,6 +49,7 @@ pub(super) struct Local {
     /// A rival had the same term.
     pub(super) tie: bool,
     pub(super) announce: Announce,
+    pub(super) unrest: Unrest,
     /// Who gets it after the stop that is under way.
     pub(super) heir: Option<NodeId>,
     /// The gate could not be closed and must be tried again before anything is released.
@@ -198,6 +200,7 @@ impl Local {
             rival: None,
             tie: false,
             announce: Announce::default(),
+            unrest: Unrest::default(),
             heir: None,
             close_again: false,
         }

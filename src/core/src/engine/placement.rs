@@ -125,8 +125,9 @@ impl Engine {
         }
         let settled = home.and_then(|h| self.peers[h].well_since);
         let settled = settled.is_some_and(|at| now.since(at) >= self.document.home_healthy());
-        if local.plan.automatic_fallback && !locked_here && home_able && settled {
-            return Want::Not(Why::HomeHealthy, heir); // F7, F9
+        let by_itself = local.plan.automatic_fallback && !locked_here;
+        if by_itself && home_able && settled && !self.is_restless(i, now) {
+            return Want::Not(Why::HomeHealthy, heir); // F7, F9, F10
         }
         Want::Have(local.why)
     }

@@ -100,6 +100,14 @@ impl Engine {
         seen
     }
 
+    /// F10: it is away from home, would return by itself, and must not.
+    pub(super) fn is_kept_away(&self, i: usize, seen: &Seen, now: Mono) -> bool {
+        let plan = &self.services[i].plan;
+        let away = seen.running_on.len() == 1 && !seen.is_only_on(plan.home);
+        let by_itself = plan.automatic_fallback && self.lock_of(i, now).is_none();
+        away && by_itself && self.is_restless(i, now)
+    }
+
     /// F6: a service that runs nowhere is shown so, with the reason.
     fn explain(&self, i: usize, said: &Said, seen: &mut Seen, now: Mono) {
         let local = &self.services[i];
@@ -114,6 +122,10 @@ impl Engine {
         {
             seen.state = state;
             seen.reason = reason;
+            return;
+        }
+        if self.is_kept_away(i, seen, now) {
+            seen.reason = Reason::Why(Why::Restless);
             return;
         }
         let at_home = seen.is_only_on(local.plan.home);

@@ -54,6 +54,7 @@ impl Engine {
                 beat.orders.push(*order);
             }
         }
+        self.speak_of_moves(&mut beat, now);
         self.beat.insert(beat)
     }
 
@@ -125,6 +126,7 @@ impl Engine {
             let local = &mut self.services[i];
             local.saw(ask.term);
             local.ask_heard = now;
+            self.persist_now |= local.unrest.held_by(beat.from, ask.term, now); // F10
             if now < self.silent_until {
                 continue;
             }
@@ -241,6 +243,7 @@ impl Engine {
                 stands.is_none_or(|(o, _)| (order.at_term, order.number) >= (o.at_term, o.number));
             if newer && order.at_term >= local.highest {
                 local.order = Some((order, until));
+                local.unrest.ordered(order.at_term); // F10
             }
         });
     }

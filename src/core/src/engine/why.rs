@@ -41,6 +41,8 @@ pub(super) enum Why {
     Ordered(u8),
     /// F9.
     HomeHealthy,
+    /// F10.
+    Restless,
     /// F11.
     Leaving,
     /// S1.
@@ -76,6 +78,7 @@ impl Why {
             Self::HomeStuck(_) => "F14",
             Self::OrderedOnly | Self::Ordered(_) | Self::GivenTo(_) => "F8",
             Self::HomeHealthy => "F9",
+            Self::Restless => "F10",
             Self::Split(_)
             | Self::Asking
             | Self::OthersHear
@@ -110,6 +113,7 @@ impl Why {
             Self::HomeUp => "its home is there".to_owned(),
             Self::OrderedOnly => "it moves only on order".to_owned(),
             Self::Ordered(n) => format!("an admin ordered it to {}", node(n)),
+            Self::Restless => "it keeps moving: it stays until an admin orders it home, or it has been at rest for long enough".to_owned(),
             Self::HomeHealthy => "its home has been healthy long enough".to_owned(),
             Self::Leaving => "this node is stopping in good order".to_owned(),
             Self::Split(n) => format!("{} runs it too", node(n)),

@@ -46,6 +46,9 @@ pub struct ClusterDocument {
     /// The cluster's own (F7).
     #[serde(default)]
     pub fallback: Fallback,
+    /// F10: after so many moves within an hour a service leaves no living node by itself.
+    #[serde(default = "usual_moves", skip_serializing_if = "are_usual_moves")]
+    pub moves_per_hour: u16,
     /// The times' origin.
     #[serde(default)]
     pub profile: Profile,
@@ -82,6 +85,18 @@ pub struct ClusterDocument {
 
 /// The port beats go to where a document names none.
 pub(crate) const DEFAULT_PORT: u16 = 5980;
+
+/// F10: moves of a service within an hour before it asks for a human, where a document does not say.
+pub(crate) const USUAL_MOVES: u16 = 2;
+
+const fn usual_moves() -> u16 {
+    USUAL_MOVES
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the form serde asks for
+const fn are_usual_moves(moves: &u16) -> bool {
+    *moves == USUAL_MOVES
+}
 
 const fn default_port() -> u16 {
     DEFAULT_PORT

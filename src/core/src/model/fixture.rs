@@ -64,6 +64,7 @@ pub(crate) fn cluster() -> ClusterDocument {
         split_stops: SplitStops::Home,
         preloaded: false,
         fallback: Fallback::Manual,
+        moves_per_hour: super::USUAL_MOVES,
         profile: Profile::Lan,
         timing: Timing::default(),
         reference: None,
@@ -99,6 +100,7 @@ pub(crate) fn everything() -> ClusterDocument {
     let mut d = cluster();
     d.deleted = true;
     d.preloaded = true;
+    d.moves_per_hour = 5;
     d.timing = Timing {
         beat_ms: Some(100),
         hold_ms: Some(400),

@@ -35,7 +35,7 @@ impl Found {
 type Rule = fn(&ClusterDocument, &mut Found);
 
 /// The rules that need nothing but the document, in the order in which their problems are told.
-const RULES: [Rule; 31] = [
+const RULES: [Rule; 32] = [
     books::t4_format,
     books::t5_sizes,
     books::t5_numbers,
@@ -46,6 +46,7 @@ const RULES: [Rule; 31] = [
     members::c2_one_standby,
     members::c13_members,
     members::f3_capacity,
+    members::f10_moves,
     members::protocol_1_former,
     members::s2_exclusive,
     members::s6_arbiter,

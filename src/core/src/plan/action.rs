@@ -179,6 +179,8 @@ pub struct SetCluster {
     pub reference: Option<Option<IpAddr>>,
     /// F9: how long home must have been healthy before automatic fallback, ms.
     pub home_healthy_ms: Option<u32>,
+    /// F10.
+    pub moves_per_hour: Option<u16>,
 }
 
 impl SetCluster {
@@ -194,6 +196,7 @@ impl SetCluster {
             arbiter: None,
             reference: None,
             home_healthy_ms: None,
+            moves_per_hour: None,
         }
     }
 }

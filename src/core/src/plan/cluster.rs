@@ -29,6 +29,7 @@ pub(super) fn create(mut draft: Draft<'_>, wanted: &CreateCluster) -> Result<Pla
         split_stops: wanted.split_stops,
         preloaded: false,
         fallback: wanted.fallback,
+        moves_per_hour: crate::model::USUAL_MOVES,
         profile: wanted.profile,
         timing: Timing::default(),
         reference: wanted.reference,

@@ -185,6 +185,8 @@ fn set_cluster(wanted: &SetCluster) -> Line {
     line.option("--reference", reference.as_deref());
     let healthy = wanted.home_healthy_ms.map(|ms| format!("{ms}ms"));
     line.option("--home-healthy", healthy.as_deref());
+    let moves = wanted.moves_per_hour.map(|m| m.to_string());
+    line.option("--moves-per-hour", moves.as_deref());
     line
 }
 

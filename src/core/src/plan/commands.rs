@@ -3,7 +3,7 @@
 use super::command::of;
 use crate::model::{
     AddressKind, ClusterDocument, ClusterId, Failover, Instances, Member, Role, Service,
-    WithoutMajority, default_priority,
+    USUAL_MOVES, WithoutMajority, default_priority,
 };
 use crate::plan::{Action, CreateCluster, NewService, Secret, SetCluster, SetService};
 
@@ -20,13 +20,14 @@ pub struct Commands {
 /// a standby, witnesses. Identities, keys and terms are drawn anew. `wall`: seconds since 1970 UTC.
 pub fn commands(document: &ClusterDocument, wall: u64) -> Commands {
     let mut lines = vec![of(&Action::CreateCluster(create(document)), wall)];
-    if document.without_majority != WithoutMajority::default() || !document.arbiter.is_empty() {
-        let set = SetCluster {
-            without_majority: Some(document.without_majority)
-                .filter(|w| *w != WithoutMajority::default()),
-            arbiter: Some(document.arbiter.clone()).filter(|a| !a.is_empty()),
-            ..SetCluster::of(document.name.clone())
-        };
+    let set = SetCluster {
+        without_majority: Some(document.without_majority)
+            .filter(|w| *w != WithoutMajority::default()),
+        arbiter: Some(document.arbiter.clone()).filter(|a| !a.is_empty()),
+        moves_per_hour: Some(document.moves_per_hour).filter(|m| *m != USUAL_MOVES),
+        ..SetCluster::of(document.name.clone())
+    };
+    if set != SetCluster::of(document.name.clone()) {
         lines.push(of(&Action::SetCluster(set), wall));
     }
     for service in &document.services {

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::Situation;
 use super::goal::view_of;
-use crate::engine::{ClusterView, NodeState, ServiceState, ServiceView};
+use crate::engine::{AlarmView, ClusterView, NodeState, ServiceState, ServiceView};
 use crate::model::{
     ClusterDocument, ClusterName, Lock, Member, NodeName, Problem, RuleId, Service, ServiceName,
     SystemNode,
@@ -166,6 +166,14 @@ impl<'a> Situation<'a> {
             (ServiceState::Starting, _) => Ok(Whereabouts::Between),
             (_, []) => Ok(Whereabouts::Nowhere),
         }
+    }
+
+    /// F10: the service keeps moving, and does not return home by itself for now.
+    pub(super) fn is_kept_away(&self, document: &ClusterDocument, service: &Service) -> bool {
+        let says = |a: &AlarmView| {
+            a.active && a.id == "flapping" && a.service.as_ref() == Some(&service.name)
+        };
+        view_of(self.views, &document.name).is_some_and(|v| v.alarms.iter().any(says))
     }
 
     /// What the node is; a node that the view does not show is unknown.

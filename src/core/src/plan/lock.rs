@@ -136,7 +136,13 @@ fn away(draft: &Draft<'_>, old: &ClusterDocument, service: &Service, node: &str)
     let Some(home) = service.home() else {
         return format!("{name} stays on {node}");
     };
-    match (old.fallback_of(service), draft.now.state(old, home)) {
+    let returns = old.fallback_of(service);
+    if returns == Fallback::Automatic && draft.now.is_kept_away(old, service) {
+        return format!(
+            "{name} stays on {node}: it keeps moving, so it returns home only by `backstay service move {name} --to home`, or once it was at rest for long enough (F10)"
+        );
+    }
+    match (returns, draft.now.state(old, home)) {
         (Fallback::Manual, _) => format!(
             "{name} stays on {node} until `backstay service move {name} --to home` (manual fallback, L2)"
         ),

@@ -22,6 +22,7 @@ pub(super) fn set_cluster(mut draft: Draft<'_>, wanted: &SetCluster) -> Result<P
     }
     new.reference = wanted.reference.unwrap_or(old.reference);
     new.timing.home_healthy_ms = wanted.home_healthy_ms.or(old.timing.home_healthy_ms);
+    new.moves_per_hour = wanted.moves_per_hour.unwrap_or(old.moves_per_hour);
     if new == *old {
         return draft.unchanged(format!("{} is set so already", wanted.cluster));
     }
@@ -117,6 +118,15 @@ pub(super) fn effects_of(draft: &mut Draft<'_>, old: &ClusterDocument, new: &Clu
                 "automatic fallback waits until home has been healthy for {} (before: {})",
                 span(new.home_healthy()),
                 span(old.home_healthy())
+            ),
+        );
+    }
+    if old.moves_per_hour != new.moves_per_hour {
+        draft.say(
+            ConsequenceKind::Fallback,
+            format!(
+                "a service that has moved {} times within an hour no longer returns home by itself until it was at rest or is ordered (before: {}; F10)",
+                new.moves_per_hour, old.moves_per_hour
             ),
         );
     }
@@ -231,7 +241,8 @@ pub(super) fn returns_home(
     let seen = draft.now.seen(document, service).ok()?;
     let away = seen.running_on.first().filter(|at| *at != home)?;
     let up = draft.now.state(document, home) == NodeState::Up;
-    (up && document.fallback_of(service) == Fallback::Automatic).then(|| {
+    let kept = draft.now.is_kept_away(document, service);
+    (up && !kept && document.fallback_of(service) == Fallback::Automatic).then(|| {
         format!(
             "{} returns from {away} to {home} as soon as {home} has been healthy for {}: it is away while it stops there and starts here",
             service.name,

@@ -126,6 +126,7 @@ fn set(cluster: ClusterName, settings: SetSettings) -> SetCluster {
         home_healthy_ms: settings
             .home_healthy
             .map(|t| u32::try_from(t.as_millis()).unwrap_or(u32::MAX)),
+        moves_per_hour: settings.moves_per_hour,
         ..SetCluster::of(cluster)
     }
 }

@@ -1,7 +1,7 @@
 //! Who is in the cluster, and how it is protected.
 
 use super::{Found, repeated};
-use crate::model::{ClusterDocument, Role, Safety};
+use crate::model::{ClusterDocument, MAX_MOVES_PER_HOUR, Role, Safety};
 
 /// Most regular nodes (C1).
 const MOST_REGULAR: usize = 10;
@@ -71,6 +71,18 @@ pub(super) fn f3_capacity(d: &ClusterDocument, found: &mut Found) {
                 "1 to 32 services that it carries at once",
             );
         }
+    }
+}
+
+/// F10: how many moves an hour are borne.
+pub(super) fn f10_moves(d: &ClusterDocument, found: &mut Found) {
+    if !(1..=MAX_MOVES_PER_HOUR).contains(&d.moves_per_hour) {
+        found.add(
+            "F10",
+            "moves_per_hour",
+            format!("it is {}", d.moves_per_hour),
+            format!("1 to {MAX_MOVES_PER_HOUR} moves of a service within an hour, before it asks for a human"),
+        );
     }
 }
 

@@ -210,8 +210,11 @@ fn c14_addresses_are_lists_of_both_families_and_each_is_a_machines_own() {
 #[test]
 fn f3_capacity_priority_and_requirements() {
     refused(
-        |d| d.members[3].capacity = 0,
-        &["F3 node sb1: its capacity is 0; 1 to 32 services that it carries at once"],
+        |d| (d.members[3].capacity, d.moves_per_hour) = (0, 0),
+        &[
+            "F3 node sb1: its capacity is 0; 1 to 32 services that it carries at once",
+            "F10 moves_per_hour: it is 0; 1 to 20 moves of a service within an hour, before it asks for a human",
+        ],
     );
     refused(
         |d| {

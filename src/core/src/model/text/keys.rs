@@ -37,7 +37,7 @@ const MOST_16: u64 = u16::MAX as u64;
 const MOST_32: u64 = u32::MAX as u64;
 
 /// The cluster document.
-pub(in super::super) static CLUSTER: [Key; 24] = [
+pub(in super::super) static CLUSTER: [Key; 25] = [
     needed("format", Whole(1, MOST_32)),
     needed("name", Cluster),
     kept("id", Identity),
@@ -51,6 +51,7 @@ pub(in super::super) static CLUSTER: [Key; 24] = [
     may("split_stops", Word(&["home", "standby"])),
     may("preloaded", Flag),
     may("fallback", FALLBACK),
+    may("moves_per_hour", Whole(0, MOST_16)),
     may("profile", Word(&["fast", "lan", "vm", "wan"])),
     may("timing", Table(&TIMING)),
     may("reference", Address),

@@ -70,6 +70,26 @@ fn s6_an_arbiter_and_exclusive_are_refused_together() {
 }
 
 #[test]
+fn f10_the_guard_is_set_and_told() {
+    let mut wanted = SetCluster::of("c1".parse().unwrap());
+    wanted.moves_per_hour = Some(4);
+    let plan = world().agreed(&Action::SetCluster(wanted.clone()));
+    assert_eq!(plan.command, "backstay cluster set c1 --moves-per-hour 4");
+    assert_eq!(
+        said(&plan, ConsequenceKind::Fallback),
+        [
+            "a service that has moved 4 times within an hour no longer returns home by itself until it was at rest or is ordered (before: 2; F10)"
+        ]
+    );
+    assert_eq!(plan.documents[0].epoch, 1, "who may hold what is the same");
+    wanted.moves_per_hour = Some(21);
+    world().refused(
+        &Action::SetCluster(wanted),
+        &["F10 moves_per_hour: it is 21; 1 to 20 moves of a service within an hour, before it asks for a human"],
+    );
+}
+
+#[test]
 fn f3_f5_a_new_priority_says_who_goes_before_whom() {
     let mut wanted = SetService::of(name("web3"));
     wanted.priority = Some(5);
