@@ -209,6 +209,8 @@ impl Engine {
             }
             Action::Start => {
                 self.services[i].taken = now;
+                // From now on something of it may run, though nothing says so yet.
+                self.services[i].units_run = Some(true);
                 self.effects.push_back(Effect::StartUnits(service));
             }
             Action::Stop => {
