@@ -26,6 +26,7 @@ mod host;
 mod lifecycle;
 mod local;
 mod look;
+mod maintenance;
 mod membership;
 mod merge;
 mod mutation;
@@ -66,8 +67,8 @@ pub use merge::merge;
 #[doc(hidden)]
 pub use mutation::Mutation;
 pub use view::{
-    AddressView, AlarmView, ClusterView, LockView, NodeState, NodeView, ServiceState, ServiceView,
-    Severity,
+    AddressView, AlarmView, ClusterView, LockView, MaintenanceView, NodeState, NodeView,
+    ServiceState, ServiceView, Severity,
 };
 
 /// Rows of the life-cycle table; [`Engine::rows_taken`] has a bit for each.

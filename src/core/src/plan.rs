@@ -14,6 +14,7 @@ mod goal;
 mod know;
 mod leave;
 mod lock;
+mod maintenance;
 mod nodes;
 mod outcome;
 mod run;
@@ -60,6 +61,13 @@ pub fn plan(action: &Action, now: &Situation<'_>) -> Result<Plan, Vec<Problem>> 
             until,
         } => lock::lock(draft, service, reason, *until),
         Action::Unlock { service } => lock::unlock(draft, service),
+        Action::Maintain {
+            node,
+            reason,
+            until,
+            moves,
+        } => maintenance::begin(draft, node, reason, *until, *moves),
+        Action::EndMaintenance { node } => maintenance::end(draft, node),
         Action::Start { service, on } => run::start(draft, service, on.as_ref()),
         Action::Stop { service } => run::stop(draft, service),
         Action::Apply { document } => apply::apply(draft, document),
@@ -89,6 +97,8 @@ fn title(action: &Action) -> String {
         },
         Action::Lock { service, .. } => format!("lock {service}"),
         Action::Unlock { service } => format!("unlock {service}"),
+        Action::Maintain { node, .. } => format!("begin maintenance of {node}"),
+        Action::EndMaintenance { node } => format!("end maintenance of {node}"),
         Action::Start { service, .. } => format!("start {service}"),
         Action::Stop { service } => format!("stop {service}"),
         Action::Apply { document } => format!("apply a written document to {}", document.name),

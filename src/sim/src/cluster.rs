@@ -110,6 +110,7 @@ fn member(rng: &mut Rng, at: usize, regular: usize, links: usize) -> Member {
             1
         },
         labels: Vec::new(),
+        maintenance: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use backstay_core::engine::{HostEvent, Order, OrderKind};
-use backstay_core::model::{ClusterDocument, Fallback, Lock, NodeName};
+use backstay_core::model::{ClusterDocument, Fallback, Lock, Maintenance, NodeName};
 
 use crate::machine::{MS, Ns, SEC, Units, ns};
 use crate::node::{Input, Power, Trap};
@@ -394,6 +394,13 @@ impl World {
         document.revision += 1;
         document.changed.at = wall(self.now);
         document.changed.by = format!("admin at {}", self.name(n));
+        if self.options.maintenance && self.rng.chance(400) {
+            let done = self.work_on_a_node(&mut document);
+            let revision = document.revision;
+            self.note(n, || format!("admin {done}: revision {revision}"));
+            self.commit(n, Rc::new(document));
+            return;
+        }
         let runs = self.nodes[n].agent.as_ref().and_then(|agent| {
             let view = agent.engine.view(now);
             view.services[s].running_on.first().cloned()
@@ -444,6 +451,25 @@ impl World {
         let revision = document.revision;
         self.note(n, || format!("admin {done}: revision {revision}"));
         self.commit(n, Rc::new(document));
+    }
+
+    /// F17.
+    fn work_on_a_node(&mut self, document: &mut ClusterDocument) -> String {
+        let now = wall(self.now);
+        let (lasts, moves) = (self.rng.between(5, 240), self.rng.chance(600));
+        let at = self.rng.place(document.members.len());
+        let member = &mut document.members[at];
+        if member.maintenance.take().is_some_and(|m| m.until > now) {
+            return format!("ends maintenance of {}", member.name);
+        }
+        member.maintenance = Some(Maintenance {
+            by: "sim".to_owned(),
+            at: now,
+            reason: String::new(),
+            until: now + lasts,
+            moves,
+        });
+        format!("works on {} for {lasts} s, moves: {moves}", member.name)
     }
 
     fn heal(&mut self, at: usize) {

@@ -17,6 +17,9 @@ struct Args {
     /// Nodes of each cluster, 3 to 16; left out: by seed
     #[arg(long, value_parser = clap::value_parser!(u8).range(3..=12))]
     nodes: Option<u8>,
+    /// Admins also work on nodes
+    #[arg(long)]
+    maintenance: bool,
     /// Print all that happened
     #[arg(long)]
     trace: bool,
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     };
     let options = Options {
         nodes: args.nodes.map(usize::from),
+        maintenance: args.maintenance,
         trace: args.trace,
         ..Options::default()
     };

@@ -183,7 +183,10 @@ impl World {
                 bad = Some(("F2", tell("it should run")));
             }
             let automatic = document.fallback_of(service) == Fallback::Automatic;
-            let kept = self.is_kept_away(s, standby, document.moves_per_hour);
+            // F17: the work on home goes on, or has ended a moment ago.
+            let worked_on = (document.members[home].maintenance.as_ref())
+                .is_some_and(|m| m.until + 400 > wall(self.now));
+            let kept = self.is_kept_away(s, standby, document.moves_per_hour) || worked_on;
             if runs == Some(standby) && is_alive(home) && automatic && lock.is_none() && !kept {
                 bad = Some(("F7", tell("it should be at home")));
             }

@@ -22,6 +22,8 @@ pub struct Options {
     pub nodes: Option<usize>,
     /// Called with each new engine: tests break rules with it.
     pub prepare: Option<fn(&mut Engine)>,
+    /// Admins also work on nodes (F17). Without it a seed means what it meant before there was that.
+    pub maintenance: bool,
     /// Keep what happened, to be shown.
     pub trace: bool,
 }

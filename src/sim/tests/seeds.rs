@@ -47,6 +47,19 @@ fn a_thousand_seeds_keep_the_rules_and_visit_every_row() {
     );
 }
 
+#[test]
+fn f17_seeds_with_work_on_nodes_keep_the_rules() {
+    let options = Options {
+        maintenance: true,
+        ..Options::default()
+    };
+    let mut broken = String::new();
+    for seed in 0..300 {
+        broken += &told(&run(seed, options));
+    }
+    assert!(broken.is_empty(), "with --maintenance:\n{broken}");
+}
+
 /// Seeds that once found a fault, with the number of nodes where one was given: `SEED [NODES]`.
 #[test]
 fn seeds_that_once_failed() {

@@ -29,6 +29,7 @@ fn node(name: &str, role: Role) -> NodeView {
         revision: Some(1),
         notes: Vec::new(),
         addresses: vec!["192.0.2.11".to_owned()],
+        maintenance: None,
     }
 }
 

@@ -374,6 +374,7 @@ fn view(state: ServiceState, on: &[&str], term: u64) -> Status {
         revision: Some(1),
         notes: Vec::new(),
         addresses: Vec::new(),
+        maintenance: None,
     };
     let view = ClusterView {
         name: "demo".parse().unwrap(),

@@ -50,6 +50,7 @@ fn node(n: &str, role: Role, state: NodeState, age_ms: Option<u64>, address: &st
         revision: Some(7),
         notes: Vec::new(),
         addresses: vec![address.to_owned()],
+        maintenance: None,
     }
 }
 
@@ -146,6 +147,7 @@ fn cluster() -> ClusterView {
             age_ms: 9_400,
             count: 1,
             active: true,
+            quiet: false,
         }],
         advice: "mend n1: the standby is taken, nothing else is protected".to_owned(),
     }

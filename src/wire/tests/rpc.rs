@@ -159,6 +159,7 @@ fn status() -> Status {
         revision: Some(9),
         notes: vec!["clock not kept by NTP".into()],
         addresses: vec!["192.0.2.11/24".into()],
+        maintenance: None,
     };
     let silent = NodeView {
         name: node("sb1"),
@@ -168,6 +169,7 @@ fn status() -> Status {
         revision: None,
         notes: vec![],
         addresses: vec![],
+        maintenance: None,
     };
     let web1 = ServiceView {
         name: service("web1"),
@@ -202,6 +204,7 @@ fn status() -> Status {
         age_ms: 60_000,
         count: 1,
         active: true,
+        quiet: false,
     };
     Status {
         clusters: vec![ClusterView {

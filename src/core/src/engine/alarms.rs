@@ -91,12 +91,6 @@ impl Alarms {
         }
         changed
     }
-
-    pub(super) fn views(&self, document: &ClusterDocument, now: Mono) -> Vec<AlarmView> {
-        let mut views: Vec<_> = self.kept.iter().map(|a| view(a, document, now)).collect();
-        views.sort_by_key(|v| (!v.active, core::cmp::Reverse(v.severity), v.age_ms));
-        views
-    }
 }
 
 fn view(alarm: &Alarm, document: &ClusterDocument, now: Mono) -> AlarmView {
@@ -122,6 +116,7 @@ fn view(alarm: &Alarm, document: &ClusterDocument, now: Mono) -> AlarmView {
         age_ms: u64::try_from(now.since(alarm.since).as_millis()).unwrap_or(u64::MAX),
         count: alarm.count,
         active: alarm.active,
+        quiet: false,
     }
 }
 
@@ -246,6 +241,26 @@ fn describe(
 }
 
 impl Engine {
+    /// All alarms, the worst first.
+    pub(super) fn view_alarms(&self, now: Mono) -> Vec<AlarmView> {
+        let mut views: Vec<_> = (self.alarms.kept.iter())
+            .map(|a| self.view_alarm(a, now))
+            .collect();
+        views.sort_by_key(|v| (!v.active, core::cmp::Reverse(v.severity), v.age_ms));
+        views
+    }
+
+    fn view_alarm(&self, alarm: &Alarm, now: Mono) -> AlarmView {
+        let mut shown = view(alarm, &self.document, now);
+        if let Some(at) = self.quieted_by(alarm.kind, alarm.node, alarm.service, now) {
+            let node = &self.document.members[at].name;
+            shown.quiet = true;
+            shown.severity = Severity::Warning;
+            shown.cause = format!("{} (quiet: {node} is in maintenance)", shown.cause);
+        }
+        shown
+    }
+
     /// Once a beat: raises and clears, and records what changed.
     pub(super) fn refresh_alarms(&mut self, now: Mono) {
         if self.my == usize::MAX {
@@ -266,7 +281,7 @@ impl Engine {
                 count: 1,
                 active: raised,
             };
-            let shown = view(&alarm, &self.document, now);
+            let shown = self.view_alarm(&alarm, now);
             let word = if raised { "alarm" } else { "alarm over" };
             let i = self.services.iter().position(|l| Some(l.id.0) == service);
             self.record(

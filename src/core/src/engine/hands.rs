@@ -84,6 +84,10 @@ impl Engine {
             (Phase::Starting | Phase::Running | Phase::Failed, Want::Not(why, heir)) => {
                 self.services[i].why = why;
                 self.services[i].heir = heir;
+                if matches!(why, Why::Maintenance(_)) {
+                    let work = self.maintenance_of(self.my, now).map(|m| m.at);
+                    self.services[i].given_away = work; // F17
+                }
                 self.step(i, Event::GiveUp, now)
             }
             (Phase::Stopping, _) => {
@@ -234,13 +238,14 @@ impl Engine {
         local.given = None;
         local.order = None;
         local.tie = false;
-        local.unrest.held_by(me, local.hold.term, now); // F10
         // In `available` this node's own voter goes along: it has waited as long as any.
         local.ballot.term = local.hold.term;
         local.ballot.holder = Some(me);
         local.ballot.released = false;
         local.ballot.successor = None;
         local.ballot.heard = now;
+        let term = local.hold.term;
+        self.note_holder(i, me, term, now); // F10
     }
 
     fn release(&mut self, i: usize, now: Mono) {

@@ -52,6 +52,8 @@ pub(super) struct Local {
     pub(super) unrest: Unrest,
     /// Who gets it after the stop that is under way.
     pub(super) heir: Option<NodeId>,
+    /// F17: the maintenance, by its beginning, for which it was given away: once for each is enough.
+    pub(super) given_away: Option<u64>,
     /// The gate could not be closed and must be tried again before anything is released.
     pub(super) close_again: bool,
 }
@@ -202,6 +204,7 @@ impl Local {
             announce: Announce::default(),
             unrest: Unrest::default(),
             heir: None,
+            given_away: None,
             close_again: false,
         }
     }

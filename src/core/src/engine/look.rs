@@ -28,7 +28,7 @@ impl Engine {
             services: (0..self.services.len())
                 .map(|i| self.look_at_service(i, now))
                 .collect(),
-            alarms: self.alarms.views(document, now),
+            alarms: self.view_alarms(now),
             advice: String::new(),
         };
         view.advice = merge::advice(&view);
@@ -45,7 +45,12 @@ impl Engine {
             revision: Some(self.document.revision),
             notes: Vec::new(),
             addresses: member.bases.iter().map(ToString::to_string).collect(),
+            maintenance: None,
         };
+        if let Some((view, note)) = self.show_maintenance(at, now) {
+            node.maintenance = Some(view);
+            node.notes.push(note);
+        }
         let flags = if at == self.my {
             if self.leaving {
                 node.state = NodeState::Leaving;

@@ -73,6 +73,7 @@ fn take_own_word(merged: &mut ClusterView, view: &ClusterView) {
                     age_ms: 0,
                     count: 1,
                     active: true,
+                    quiet: false,
                 },
             );
         } else if service.running_on.len() == 1
@@ -89,7 +90,7 @@ pub(super) fn advice(view: &ClusterView) -> String {
     let worst = view
         .alarms
         .iter()
-        .filter(|a| a.active)
+        .filter(|a| a.active && !a.quiet)
         .max_by_key(|a| a.severity);
     match worst {
         Some(alarm) => format!("{}: {}.", alarm.cause, alarm.action),
@@ -107,6 +108,9 @@ pub(super) fn advice(view: &ClusterView) -> String {
         {
             "Wait: something is moving.".to_owned()
         }
-        None => "Nothing to do: all is well.".to_owned(),
+        None => match view.nodes.iter().find(|n| n.maintenance.is_some()) {
+            Some(node) => format!("Nothing else to do: {} is in maintenance.", node.name),
+            None => "Nothing to do: all is well.".to_owned(),
+        },
     }
 }

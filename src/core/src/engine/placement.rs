@@ -77,6 +77,9 @@ impl Engine {
                 },
             ); // F11
         }
+        if has && let Some(heir) = self.heir_in_maintenance(i, now) {
+            return Want::Not(Why::Maintenance(self.my as u8), Some(heir)); // F17
+        }
         if has {
             self.keep(i, room, now)
         } else {
@@ -124,7 +127,8 @@ impl Engine {
             return Want::Not(Why::Displaced(room.first), heir); // F5, F6
         }
         let settled = home.and_then(|h| self.peers[h].well_since);
-        let settled = settled.is_some_and(|at| now.since(at) >= self.document.home_healthy());
+        let settled = settled.is_some_and(|at| now.since(at) >= self.document.home_healthy())
+            && home.is_some_and(|h| self.maintenance_of(h, now).is_none()); // F17
         let by_itself = local.plan.automatic_fallback && !locked_here;
         if by_itself && home_able && settled && !self.is_restless(i, now) {
             return Want::Not(Why::HomeHealthy, heir); // F7, F9, F10
@@ -289,9 +293,12 @@ impl Engine {
             return None;
         }
         let plan = &self.services[i].plan;
-        let heir = plan.nodes.iter().map(|n| usize::from(*n)).find(|&to| {
-            to != self.my && (self.can_take(to, i, now) || self.would_displace(to, i, now))
-        });
+        let fit = |to: &usize| {
+            *to != self.my && (self.can_take(*to, i, now) || self.would_displace(*to, i, now))
+        };
+        let heirs = plan.nodes.iter().map(|n| usize::from(*n)).filter(fit);
+        // F17: a node that is worked on gets it only if there is no other.
+        let heir = heirs.min_by_key(|to| self.maintenance_of(*to, now).is_some());
         heir.map(|to| self.peers[to].id)
     }
 
@@ -368,6 +375,14 @@ impl Engine {
                 name(),
                 format!("it is locked to {at}"),
                 "unlock it first with `backstay service unlock`".to_owned(),
+            ));
+        }
+        if self.maintenance_of(to, now).is_some_and(|m| m.moves) {
+            return Err(Self::refusal(
+                "F17",
+                name(),
+                format!("{node} is in maintenance and gives away what it carries"),
+                format!("end that first with `backstay node maintenance {node} --end`"),
             ));
         }
         let able = to == self.my || self.can_take(to, i, now) || self.would_displace(to, i, now);

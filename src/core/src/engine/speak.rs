@@ -126,7 +126,7 @@ impl Engine {
             let local = &mut self.services[i];
             local.saw(ask.term);
             local.ask_heard = now;
-            self.persist_now |= local.unrest.held_by(beat.from, ask.term, now); // F10
+            self.note_holder(i, beat.from, ask.term, now); // F10
             if now < self.silent_until {
                 continue;
             }

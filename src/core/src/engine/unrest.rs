@@ -3,7 +3,7 @@
 //! A *move* is a new term under another holder than the last. Every member notices moves by itself, from the
 //! asks that it hears, and knows each by its term; beats carry what is not an hour old, so that a node that
 //! was away or restarted learns of them, and all count the same. They outlive the agent, not the machine:
-//! a whole cluster that loses its power has forgotten them.
+//! a whole cluster that loses its power has forgotten them. To leave a node in maintenance is no move (F17).
 //!
 //! An order clears the count up to the move that it asks for: a human has looked. That much is *not* in the
 //! beats; it is taken from the order itself, which reaches every member that is up. A node that was cut off
@@ -48,14 +48,15 @@ impl Unrest {
         }
     }
 
-    /// `node` holds it under `term`. True: that was a move.
-    pub(super) fn held_by(&mut self, node: NodeId, term: u64, now: Mono) -> bool {
+    /// `node` holds it under `term`. True: that was a move, and counts if it is not `expected`.
+    fn held_by(&mut self, node: NodeId, term: u64, expected: bool, now: Mono) -> bool {
         let was = self.holder;
         if was.is_some_and(|(_, last)| term <= last) {
             return false;
         }
         self.holder = Some((node, term));
-        was.is_some_and(|(last, _)| last != node) && self.learn(term, now.after(HOUR))
+        let moved = was.is_some_and(|(last, _)| last != node);
+        moved && !expected && self.learn(term, now.after(HOUR))
     }
 
     /// There was a move. True: it is news.
@@ -98,6 +99,16 @@ impl Unrest {
 }
 
 impl Engine {
+    /// Node `node` holds service `i` under `term`. To leave a node that is worked on counts as no move: that
+    /// is what the work asks for, or explains (F17).
+    pub(super) fn note_holder(&mut self, i: usize, node: NodeId, term: u64, now: Mono) {
+        let last = self.services[i].unrest.holder;
+        let last = last.and_then(|(id, _)| self.peers.iter().position(|p| p.id == id));
+        let expected = last.is_some_and(|at| self.maintenance_of(at, now).is_some());
+        let unrest = &mut self.services[i].unrest;
+        self.persist_now |= unrest.held_by(node, term, expected, now);
+    }
+
     /// F10: it has moved so often that it leaves no living node by itself. Orders, takeover from a dead
     /// node, displacement and what follows from it do not ask this.
     pub(super) fn is_restless(&self, i: usize, now: Mono) -> bool {
@@ -156,12 +167,13 @@ mod tests {
     fn f10_another_holder_is_a_move_and_counts_for_an_hour() {
         let mut unrest = Unrest::default();
         let at = |minutes: u64| Mono::from_millis(minutes * 60_000);
-        assert!(!unrest.held_by(HOME, 1, at(0)), "the first holder");
-        assert!(!unrest.held_by(HOME, 2, at(1)), "the same again");
-        assert!(unrest.held_by(STANDBY, 3, at(2)));
-        assert!(!unrest.held_by(STANDBY, 3, at(3)), "heard before");
-        assert!(!unrest.held_by(HOME, 2, at(3)), "an old beat");
-        assert!(unrest.held_by(HOME, 4, at(10)));
+        assert!(!unrest.held_by(HOME, 1, false, at(0)), "the first holder");
+        assert!(!unrest.held_by(HOME, 2, false, at(1)), "the same again");
+        assert!(unrest.held_by(STANDBY, 3, false, at(2)));
+        assert!(!unrest.held_by(STANDBY, 3, false, at(3)), "heard before");
+        assert!(!unrest.held_by(HOME, 2, false, at(3)), "an old beat");
+        assert!(unrest.held_by(HOME, 4, false, at(10)));
+        assert!(!unrest.held_by(STANDBY, 5, true, at(11)), "work on a node");
         assert_eq!(count(&unrest, 61), 2);
         assert_eq!(count(&unrest, 62), 1);
         assert_eq!(count(&unrest, 70), 0);
@@ -173,12 +185,15 @@ mod tests {
         unrest.begin(Some(HOME), 1);
         for term in 2..6 {
             let node = if term % 2 == 0 { STANDBY } else { HOME };
-            assert!(unrest.held_by(node, term, Mono(term)));
+            assert!(unrest.held_by(node, term, false, Mono(term)));
         }
         unrest.ordered(5);
         assert_eq!(count(&unrest, 1), 0);
-        assert!(!unrest.held_by(STANDBY, 6, Mono(7)), "what was ordered");
-        assert!(unrest.held_by(HOME, 7, Mono(8)));
+        assert!(
+            !unrest.held_by(STANDBY, 6, false, Mono(7)),
+            "what was ordered"
+        );
+        assert!(unrest.held_by(HOME, 7, false, Mono(8)));
         assert_eq!(count(&unrest, 1), 1);
     }
 

@@ -50,6 +50,24 @@ pub struct NodeView {
     /// Its base addresses.
     #[serde(default)]
     pub addresses: Vec<String>,
+    /// F17: an admin works on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<MaintenanceView>,
+}
+
+/// F17: work on a node, to be shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceView {
+    /// Who.
+    pub by: String,
+    /// Since when, seconds since 1970 UTC.
+    pub at: u64,
+    /// Why.
+    pub reason: String,
+    /// Until when, seconds since 1970 UTC.
+    pub until: u64,
+    /// What it carries goes elsewhere; else it is locked there.
+    pub moves: bool,
 }
 
 /// What a node is. A node that does not answer is never shown in its last state (U7).
@@ -173,6 +191,9 @@ pub struct AlarmView {
     pub count: u32,
     /// It holds now (else it was cleared and is kept).
     pub active: bool,
+    /// F17: it needs nobody, for an admin works on the node that it comes from. Its severity is the least then.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub quiet: bool,
 }
 
 /// M1.

@@ -43,6 +43,8 @@ pub(super) enum Why {
     HomeHealthy,
     /// F10.
     Restless,
+    /// F17.
+    Maintenance(u8),
     /// F11.
     Leaving,
     /// S1.
@@ -79,6 +81,7 @@ impl Why {
             Self::OrderedOnly | Self::Ordered(_) | Self::GivenTo(_) => "F8",
             Self::HomeHealthy => "F9",
             Self::Restless => "F10",
+            Self::Maintenance(_) => "F17",
             Self::Split(_)
             | Self::Asking
             | Self::OthersHear
@@ -113,6 +116,7 @@ impl Why {
             Self::HomeUp => "its home is there".to_owned(),
             Self::OrderedOnly => "it moves only on order".to_owned(),
             Self::Ordered(n) => format!("an admin ordered it to {}", node(n)),
+            Self::Maintenance(n) => format!("{} is in maintenance", node(n)),
             Self::Restless => "it keeps moving: it stays until an admin orders it home, or it has been at rest for long enough".to_owned(),
             Self::HomeHealthy => "its home has been healthy long enough".to_owned(),
             Self::Leaving => "this node is stopping in good order".to_owned(),

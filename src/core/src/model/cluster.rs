@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::service::is_default;
 use super::{
-    ClusterId, ClusterName, Fallback, NodeId, NodeName, Profile, Service, ServiceId, Timing,
+    ClusterId, ClusterName, Fallback, Lock, NodeId, NodeName, Profile, Service, ServiceId, Timing,
 };
 
 /// What a cluster is. A change is a new revision of the whole.
@@ -193,6 +193,36 @@ pub struct Member {
     /// What it offers to services that require it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// F17: an admin works on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+}
+
+/// F17: work on a node, which ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Maintenance {
+    /// Who.
+    pub by: String,
+    /// Since when, seconds since 1970 UTC.
+    pub at: u64,
+    /// Why; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Until when, seconds since 1970 UTC.
+    pub until: u64,
+    /// What the node carries goes to another node that can take it; else it is locked where it is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub moves: bool,
+}
+
+impl Maintenance {
+    /// The lock was put for this.
+    pub fn owns(&self, node: &NodeName, lock: &Lock) -> bool {
+        lock.node == *node
+            && (lock.at, lock.until) == (self.at, Some(self.until))
+            && lock.by == self.by
+    }
 }
 
 const fn one() -> u16 {

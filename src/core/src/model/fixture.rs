@@ -22,6 +22,7 @@ pub(crate) fn cluster() -> ClusterDocument {
         bases: vec![base.parse().unwrap()],
         capacity: 1,
         labels: Vec::new(),
+        maintenance: None,
     };
     let service = |n: u16| Service {
         name: format!("web{n}").parse().unwrap(),
@@ -121,6 +122,13 @@ pub(crate) fn everything() -> ClusterDocument {
     m.incarnation = 1;
     m.capacity = 2;
     m.labels = vec!["disk".to_owned()];
+    m.maintenance = Some(Maintenance {
+        by: "admin@desk".to_owned(),
+        at: 1_800_000_000,
+        reason: "reboot".to_owned(),
+        until: 1_800_001_800,
+        moves: true,
+    });
     let s = &mut d.services[0];
     s.fallback = Some(Fallback::Automatic);
     s.failover = Failover::Ordered;

@@ -35,7 +35,7 @@ impl Found {
 type Rule = fn(&ClusterDocument, &mut Found);
 
 /// The rules that need nothing but the document, in the order in which their problems are told.
-const RULES: [Rule; 32] = [
+const RULES: [Rule; 33] = [
     books::t4_format,
     books::t5_sizes,
     books::t5_numbers,
@@ -47,6 +47,7 @@ const RULES: [Rule; 32] = [
     members::c13_members,
     members::f3_capacity,
     members::f10_moves,
+    members::f17_maintenance,
     members::protocol_1_former,
     members::s2_exclusive,
     members::s6_arbiter,

@@ -79,6 +79,23 @@ pub enum Action {
         /// Which.
         service: ServiceName,
     },
+    /// F17: an admin works on a node. What it carries is locked to it or moved away, its alarms are quiet, and it
+    /// ends by itself.
+    Maintain {
+        /// Which.
+        node: NodeName,
+        /// Why; may be empty.
+        reason: String,
+        /// When it ends by itself, seconds since 1970 UTC.
+        until: u64,
+        /// What it carries goes to another node; else it is locked where it is.
+        moves: bool,
+    },
+    /// F17: the work on a node has ended.
+    EndMaintenance {
+        /// Which.
+        node: NodeName,
+    },
     /// A stopped service starts (F16), or one that runs nowhere is tried again.
     Start {
         /// Which.

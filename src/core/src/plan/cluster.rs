@@ -208,6 +208,7 @@ fn push_member(
         bases,
         capacity: 1,
         labels: Vec::new(),
+        maintenance: None,
     });
 }
 

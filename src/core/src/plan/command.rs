@@ -77,17 +77,31 @@ pub fn of(action: &Action, wall: u64) -> String {
             until,
         } => {
             let mut line = Line::new(&["service", "lock", service.as_str()]);
-            let left = until.map(|until| until.saturating_sub(wall));
-            let left = left.map(|s| match s {
-                s if s > 0 && s % 60 == 0 => format!("{}m", s / 60),
-                s => format!("{s}s"),
-            });
+            let left = until.map(|until| left(until, wall));
             line.option("--for", left.as_deref());
             let reason = Some(reason.as_str()).filter(|r| !r.is_empty());
             line.option("--reason", reason);
             line
         }
         Action::Unlock { service } => Line::new(&["service", "unlock", service.as_str()]),
+        Action::Maintain {
+            node,
+            reason,
+            until,
+            moves,
+        } => {
+            let mut line = Line::new(&["node", "maintenance", node.as_str()]);
+            line.option("--for", Some(&left(*until, wall)));
+            if *moves {
+                line.word("--move");
+            }
+            let reason = Some(reason.as_str()).filter(|r| !r.is_empty());
+            line.option("--reason", reason);
+            line
+        }
+        Action::EndMaintenance { node } => {
+            Line::new(&["node", "maintenance", node.as_str(), "--end"])
+        }
         Action::Start { service, on } => {
             let mut line = Line::new(&["service", "start", service.as_str()]);
             line.option("--on", on.as_ref().map(crate::model::NodeName::as_str));
@@ -99,6 +113,14 @@ pub fn of(action: &Action, wall: u64) -> String {
         }
     };
     line.0
+}
+
+/// How long it is until then.
+fn left(until: u64, wall: u64) -> String {
+    match until.saturating_sub(wall) {
+        s if s > 0 && s % 60 == 0 => format!("{}m", s / 60),
+        s => format!("{s}s"),
+    }
 }
 
 fn create(wanted: &CreateCluster) -> Line {

@@ -2,7 +2,7 @@
 
 use super::command::of;
 use crate::model::{
-    AddressKind, ClusterDocument, ClusterId, Failover, Instances, Member, Role, Service,
+    AddressKind, ClusterDocument, ClusterId, Failover, Instances, Lock, Member, Role, Service,
     USUAL_MOVES, WithoutMajority, default_priority,
 };
 use crate::plan::{Action, CreateCluster, NewService, Secret, SetCluster, SetService};
@@ -30,8 +30,26 @@ pub fn commands(document: &ClusterDocument, wall: u64) -> Commands {
     if set != SetCluster::of(document.name.clone()) {
         lines.push(of(&Action::SetCluster(set), wall));
     }
+    let works = document.members.iter().filter_map(|m| {
+        let work = m.maintenance.as_ref().filter(|w| w.until > wall)?;
+        Some((&m.name, work))
+    });
+    let own = |lock: &Lock| works.clone().any(|(node, work)| work.owns(node, lock));
     for service in &document.services {
-        lines.extend(rest(service, wall).iter().map(|action| of(action, wall)));
+        lines.extend(
+            rest(service, &own, wall)
+                .iter()
+                .map(|action| of(action, wall)),
+        );
+    }
+    for (node, work) in works.clone() {
+        let begin = Action::Maintain {
+            node: node.clone(),
+            reason: work.reason.clone(),
+            until: work.until,
+            moves: work.moves,
+        };
+        lines.push(of(&begin, wall));
     }
     Commands {
         lines,
@@ -80,7 +98,8 @@ fn create(document: &ClusterDocument) -> CreateCluster {
 }
 
 /// What `cluster create` does not say of a service. A lock comes before a stop: it needs a service that runs.
-fn rest(service: &Service, wall: u64) -> Vec<Action> {
+/// `own`: locks that come with maintenance (F17).
+fn rest(service: &Service, own: &impl Fn(&Lock) -> bool, wall: u64) -> Vec<Action> {
     let mut actions = Vec::new();
     if service.failover != Failover::default() {
         actions.push(Action::SetService(SetService {
@@ -88,7 +107,7 @@ fn rest(service: &Service, wall: u64) -> Vec<Action> {
             ..SetService::of(service.name.clone())
         }));
     }
-    let lock = service.lock.as_ref();
+    let lock = service.lock.as_ref().filter(|l| !own(l));
     if let Some(lock) = lock.filter(|l| l.until.is_none_or(|until| until > wall)) {
         if Some(&lock.node) != service.home() {
             actions.push(Action::Move {

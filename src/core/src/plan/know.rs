@@ -6,8 +6,8 @@ use super::Situation;
 use super::goal::view_of;
 use crate::engine::{AlarmView, ClusterView, NodeState, ServiceState, ServiceView};
 use crate::model::{
-    ClusterDocument, ClusterName, Lock, Member, NodeName, Problem, RuleId, Service, ServiceName,
-    SystemNode,
+    ClusterDocument, ClusterName, Lock, Maintenance, Member, NodeName, Problem, RuleId, Service,
+    ServiceName, SystemNode,
 };
 
 /// One refusal.
@@ -174,6 +174,16 @@ impl<'a> Situation<'a> {
             a.active && a.id == "flapping" && a.service.as_ref() == Some(&service.name)
         };
         view_of(self.views, &document.name).is_some_and(|v| v.alarms.iter().any(says))
+    }
+
+    /// F17: what the node is in maintenance for, unless that has ended by itself.
+    pub(super) fn maintenance<'d>(
+        &self,
+        document: &'d ClusterDocument,
+        node: &NodeName,
+    ) -> Option<&'d Maintenance> {
+        let work = document.member(node)?.maintenance.as_ref()?;
+        (work.until > self.wall).then_some(work)
     }
 
     /// What the node is; a node that the view does not show is unknown.

@@ -106,12 +106,26 @@ pub(super) fn unlock(mut draft: Draft<'_>, name: &ServiceName) -> Result<Plan, V
     let Some(at) = draft.check(at) else {
         return Err(draft.refused);
     };
+    unlocked(&mut draft, old, service, &lock, at);
+    revise(&mut draft, old, service, None);
+    draft.done()
+}
+
+/// L2: what comes of a lock's end. `document`: as it is then.
+pub(super) fn unlocked(
+    draft: &mut Draft<'_>,
+    document: &ClusterDocument,
+    service: &Service,
+    lock: &Lock,
+    at: Whereabouts<'_>,
+) {
+    let name = &service.name;
     let home = service.home();
     let sentence = match at {
         Whereabouts::At(node) if Some(node) == home => {
             format!("{name} stays on {node}, its home; if {node} fails it is taken over")
         }
-        Whereabouts::At(node) => away(&draft, old, service, node.as_str()),
+        Whereabouts::At(node) => away(draft, document, service, node.as_str()),
         Whereabouts::Nowhere | Whereabouts::Between if service.stopped => {
             format!("{name} stays stopped (F16)")
         }
@@ -123,11 +137,9 @@ pub(super) fn unlock(mut draft: Draft<'_>, name: &ServiceName) -> Result<Plan, V
         }
     };
     draft.say(ConsequenceKind::Unlock, sentence);
-    if let Some(returns) = returns_home(&draft, old, service) {
+    if let Some(returns) = returns_home(draft, document, service) {
         draft.say(ConsequenceKind::Outage, returns);
     }
-    revise(&mut draft, old, service, None);
-    draft.done()
 }
 
 /// L2: what an unlock does at the standby.
@@ -141,6 +153,9 @@ fn away(draft: &Draft<'_>, old: &ClusterDocument, service: &Service, node: &str)
         return format!(
             "{name} stays on {node}: it keeps moving, so it returns home only by `backstay service move {name} --to home`, or once it was at rest for long enough (F10)"
         );
+    }
+    if returns == Fallback::Automatic && draft.now.maintenance(old, home).is_some() {
+        return format!("{name} stays on {node} until the maintenance of {home} has ended (F17)");
     }
     match (returns, draft.now.state(old, home)) {
         (Fallback::Manual, _) => format!(

@@ -57,10 +57,29 @@ pub(super) fn move_to(
         ),
         Whereabouts::Between => draft.refused.push(between(name)),
     }
+    worked_on(&mut draft, document, &target);
     has_room(&mut draft, document, service, &target);
     stays(&mut draft, document, service, &target);
     order(&mut draft, document, service, target, seen.term);
     draft.done()
+}
+
+/// F17: a node that gives away what it carries can be given nothing.
+fn worked_on(draft: &mut Draft<'_>, document: &ClusterDocument, target: &NodeName) {
+    let Some(work) = draft.now.maintenance(document, target) else {
+        return;
+    };
+    if work.moves {
+        draft.refused.push(refusal(
+            "F17",
+            format!("node {target}"),
+            "it is in maintenance and gives away what it carries",
+            format!("end that first with `backstay node maintenance {target} --end`"),
+        ));
+    } else {
+        let sentence = format!("{target} is in maintenance by {}", work.by);
+        draft.say(ConsequenceKind::Protection, sentence);
+    }
 }
 
 pub(super) fn start(
@@ -102,6 +121,7 @@ pub(super) fn start(
     let Some(target) = start_target(&mut draft, document, service, on) else {
         return Err(draft.refused);
     };
+    worked_on(&mut draft, document, &target);
     draft.say(
         ConsequenceKind::Outage,
         format!(

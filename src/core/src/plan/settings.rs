@@ -241,7 +241,8 @@ pub(super) fn returns_home(
     let seen = draft.now.seen(document, service).ok()?;
     let away = seen.running_on.first().filter(|at| *at != home)?;
     let up = draft.now.state(document, home) == NodeState::Up;
-    let kept = draft.now.is_kept_away(document, service);
+    let kept = draft.now.is_kept_away(document, service)
+        || draft.now.maintenance(document, home).is_some();
     (up && !kept && document.fallback_of(service) == Fallback::Automatic).then(|| {
         format!(
             "{} returns from {away} to {home} as soon as {home} has been healthy for {}: it is away while it stops there and starts here",

@@ -3,6 +3,7 @@
 mod changes;
 mod clusters;
 mod goals;
+mod maintenance;
 mod services;
 
 use std::collections::BTreeMap;
@@ -64,6 +65,7 @@ fn view(d: &ClusterDocument) -> ClusterView {
                 revision: Some(d.revision),
                 notes: Vec::new(),
                 addresses: Vec::new(),
+                maintenance: None,
             })
             .collect(),
         services: d

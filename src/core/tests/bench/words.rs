@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use backstay_core::engine::{Engine, HostEvent, Order, OrderKind, Stopped, UnitsState};
-use backstay_core::model::{ClusterDocument, Fallback, Lock, ServiceId};
+use backstay_core::model::{ClusterDocument, Fallback, Lock, Maintenance, ServiceId};
 
 use super::{Bench, Event, Node};
 
@@ -16,6 +16,11 @@ fn time(text: &str) -> u64 {
         None => (text.strip_suffix('s').expect("ms or s"), 1_000 * MS),
     };
     number.parse::<u64>().expect("a number") * unit
+}
+
+fn maintain(document: &mut ClusterDocument, node: &str, work: Option<Maintenance>) {
+    let member = (document.members.iter_mut()).find(|m| m.name.as_str() == node);
+    member.expect("a member").maintenance = work;
 }
 
 impl Bench {
@@ -217,6 +222,17 @@ impl Bench {
                     until: until.first().map(|t| at + time(t) / 1_000_000_000),
                 });
             }
+            (["maintain", node, lasts, moves @ ..], _) => {
+                let work = Maintenance {
+                    by: "admin".to_owned(),
+                    at,
+                    reason: "work".to_owned(),
+                    until: at + time(lasts) / 1_000_000_000,
+                    moves: moves == ["move"],
+                };
+                maintain(&mut document, node, Some(work));
+            }
+            (["end-maintenance", node], _) => maintain(&mut document, node, None),
             (["unlock", _], Some(service)) => service.lock = None,
             (["stop", _], Some(service)) => service.stopped = true,
             (["start", _], Some(service)) => service.stopped = false,

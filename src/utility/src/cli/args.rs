@@ -206,6 +206,24 @@ pub enum NodeVerb {
         /// What it shall be
         role: RoleArgument,
     },
+    /// Say that you work on a node: what it carries is locked there or moved away, its alarms are quiet, and it
+    /// ends by itself
+    Maintenance {
+        /// Which
+        node: NodeName,
+        /// Ends by itself after this time, as `30m` (at most 7 days)
+        #[arg(long = "for", value_name = "TIME", default_value = "30m", value_parser = humantime::parse_duration)]
+        time: Duration,
+        /// The work has ended
+        #[arg(long, conflicts_with_all = ["time", "moves", "reason"])]
+        end: bool,
+        /// Move what it carries to another node, instead of locking it there
+        #[arg(long = "move")]
+        moves: bool,
+        /// Why
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
     /// Check a node's machine
     Check {
         /// Which

@@ -12,6 +12,7 @@ use super::act::{End, act, carry_out, plan_for};
 use super::args::{NodeVerb, RoleArgument};
 use super::context::{Context, say, say_json};
 use crate::failure::{Changed, Exit, Failure};
+use crate::ops::gather::wall_ms;
 use crate::ops::{Crew, Picture, enrol, preflight};
 use crate::output::style::Tone;
 use crate::output::{json, lists};
@@ -30,6 +31,25 @@ pub(super) fn run(context: &Context, verb: NodeVerb) -> Result<Exit, Failure> {
         NodeVerb::Check { node } => check(context, &node),
         NodeVerb::Add { host, name } => add(context, &super::lab::resolve(context, host)?, &name),
         NodeVerb::Remove { node } => remove(context, &node),
+        NodeVerb::Maintenance {
+            node,
+            time,
+            end,
+            moves,
+            reason,
+        } => act(context, |_| {
+            Ok(if end {
+                Action::EndMaintenance { node }
+            } else {
+                Action::Maintain {
+                    node,
+                    reason,
+                    until: (wall_ms() / 1000).saturating_add(time.as_secs().max(1)),
+                    moves,
+                }
+            })
+        })
+        .map(|()| Exit::Done),
         NodeVerb::Role { node, role } => act(context, |_| {
             let role = match role {
                 RoleArgument::Free => SystemRole::Free,

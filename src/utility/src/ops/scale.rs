@@ -84,6 +84,7 @@ fn view(cluster: u64, by: u64) -> ClusterView {
         revision: Some(1),
         notes: Vec::new(),
         addresses: Vec::new(),
+        maintenance: None,
     };
     ClusterView {
         name: format!("c{cluster}").parse().unwrap(),

@@ -306,7 +306,7 @@ pub fn alarm(alarm: &AlarmView, style: Style) -> String {
         age(alarm.age_ms)
     );
     let mut out = style.wrap(&format!("  {:<9} ", word.to_uppercase()), &head, tone);
-    if alarm.active && !alarm.action.is_empty() {
+    if alarm.active && !alarm.quiet && !alarm.action.is_empty() {
         out.push_str(&style.wrap("            do: ", &clean(&alarm.action), Tone::Plain));
     }
     out
@@ -314,7 +314,7 @@ pub fn alarm(alarm: &AlarmView, style: Style) -> String {
 
 /// How much a cluster needs a human.
 fn urgency(view: &ClusterView) -> Option<Severity> {
-    let active = view.alarms.iter().filter(|a| a.active);
+    let active = view.alarms.iter().filter(|a| a.active && !a.quiet);
     active.map(|a| a.severity).max()
 }
 

@@ -283,6 +283,7 @@ impl Agent {
             revision: Some(state.document.revision),
             notes: Vec::new(),
             addresses: Vec::new(),
+            maintenance: None,
         });
         let services = state.document.services.iter().map(|s| {
             let home = s.home().unwrap().clone();

@@ -30,6 +30,7 @@ fn node(n: &str, role: Role, state: NodeState, age_ms: u64, address: &str) -> No
         revision: Some(7),
         notes: Vec::new(),
         addresses: vec![address.to_owned()],
+        maintenance: None,
     }
 }
 
@@ -121,6 +122,7 @@ pub(crate) fn shop() -> ClusterView {
                 age_ms: 724_000,
                 count: 1,
                 active: true,
+                quiet: false,
             },
             AlarmView {
                 id: "service-on-standby".to_owned(),
@@ -134,6 +136,7 @@ pub(crate) fn shop() -> ClusterView {
                 age_ms: 721_000,
                 count: 1,
                 active: true,
+                quiet: false,
             },
         ],
         advice: "bring n2 back: look at its power and its network".to_owned(),

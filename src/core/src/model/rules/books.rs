@@ -65,8 +65,14 @@ pub(super) fn t5_numbers(d: &ClusterDocument, found: &mut Found) {
         .bases
         .iter()
         .map(|b| (format!("base record of service {}", b.service.0), b.term));
+    let works = d
+        .members
+        .iter()
+        .filter_map(|m| Some((m, m.maintenance.as_ref()?)));
+    let works = works
+        .flat_map(|(m, w)| [w.at, w.until].map(|n| (format!("node {}, maintenance", m.name), n)));
     let changed = core::iter::once(("changed, at".to_owned(), d.changed.at));
-    for (place, number) in changed.chain(locks).chain(terms) {
+    for (place, number) in changed.chain(works).chain(locks).chain(terms) {
         if number > MOST {
             found.add(
                 "T5",

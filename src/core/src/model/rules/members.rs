@@ -1,6 +1,6 @@
 //! Who is in the cluster, and how it is protected.
 
-use super::{Found, repeated};
+use super::{Found, is_plain, repeated};
 use crate::model::{ClusterDocument, MAX_MOVES_PER_HOUR, Role, Safety};
 
 /// Most regular nodes (C1).
@@ -83,6 +83,36 @@ pub(super) fn f10_moves(d: &ClusterDocument, found: &mut Found) {
             format!("it is {}", d.moves_per_hour),
             format!("1 to {MAX_MOVES_PER_HOUR} moves of a service within an hour, before it asks for a human"),
         );
+    }
+}
+
+/// The longest maintenance; what takes longer is begun anew, by somebody who looks.
+const LONGEST_MAINTENANCE: u64 = 7 * 24 * 3600;
+
+/// F17: maintenance says who and why, and ends by itself.
+pub(super) fn f17_maintenance(d: &ClusterDocument, found: &mut Found) {
+    for m in &d.members {
+        let Some(work) = &m.maintenance else { continue };
+        let place = format!("node {}", m.name);
+        if work.by.is_empty() || !is_plain(&work.by, 128) || !is_plain(&work.reason, 160) {
+            found.add(
+                "F17",
+                &place,
+                "its maintenance's `by` or `reason` is empty, too long or has control characters",
+                "who began it (1 to 128 characters) and why (at most 160)",
+            );
+        }
+        let lasts = work.until.saturating_sub(work.at);
+        if !(1..=LONGEST_MAINTENANCE).contains(&lasts) {
+            found.add(
+                "F17",
+                &place,
+                format!("its maintenance lasts {lasts} s"),
+                format!(
+                    "1 s to {LONGEST_MAINTENANCE} s (7 days); what takes longer is begun again"
+                ),
+            );
+        }
     }
 }
 

@@ -88,7 +88,7 @@ static KEY: [Key; 3] = [
     may("signs", Flag),
 ];
 
-static MEMBER: [Key; 7] = [
+static MEMBER: [Key; 8] = [
     needed("name", Node),
     kept("id", Identity),
     may("incarnation", Whole(0, MOST_32)),
@@ -96,6 +96,15 @@ static MEMBER: [Key; 7] = [
     needed("bases", List(&Network)),
     may("capacity", Whole(0, MOST_16)),
     may("labels", List(&Text)),
+    may("maintenance", Table(&MAINTENANCE)),
+];
+
+static MAINTENANCE: [Key; 5] = [
+    needed("by", Text),
+    needed("at", Whole(0, MOST)),
+    may("reason", Text),
+    needed("until", Whole(0, MOST)),
+    may("moves", Flag),
 ];
 
 static SERVICE: [Key; 15] = [

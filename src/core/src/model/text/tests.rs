@@ -63,7 +63,7 @@ fn t1_t2_t3_everything_wrong_is_told_at_once_with_its_line() {
     let said = problems(text);
     let wanted = [
         "T1 line 6, safty: this key is not known; write `safety`, or take it out",
-        "T1 line 17, node n1, ipv4: this key is not known; take it out; known here: name, id, incarnation, role, bases, capacity, labels",
+        "T1 line 17, node n1, ipv4: this key is not known; take it out; known here: name, id, incarnation, role, bases, capacity, labels, maintenance",
         "T3 line 2, name: the value is `C1`; give it a name of 1 to 32 lowercase letters, digits and `-`, in quotes, that begins with a letter or digit",
         "T3 line 3, id: the value is `12`; give it an identity: 16 hexadecimal digits in quotes",
         "T3 line 4, revision: the value is -1; give it a whole number from 1 to 9223372036854775807",

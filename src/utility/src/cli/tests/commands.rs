@@ -93,6 +93,7 @@ fn view(document: &ClusterDocument, at: &BTreeMap<String, NodeName>) -> ClusterV
                 revision: Some(document.revision),
                 notes: Vec::new(),
                 addresses: Vec::new(),
+                maintenance: None,
             })
             .collect(),
         services: document
