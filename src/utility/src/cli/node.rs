@@ -31,35 +31,46 @@ pub(super) fn run(context: &Context, verb: NodeVerb) -> Result<Exit, Failure> {
         NodeVerb::Check { node } => check(context, &node),
         NodeVerb::Add { host, name } => add(context, &super::lab::resolve(context, host)?, &name),
         NodeVerb::Remove { node } => remove(context, &node),
+        verb @ (NodeVerb::Maintenance { .. } | NodeVerb::Role { .. }) => {
+            act(context, |_| action(verb)).map(|()| Exit::Done)
+        }
+    }
+}
+
+/// What a verb that needs nothing but a plan asks for.
+pub(super) fn action(verb: NodeVerb) -> Result<Action, Failure> {
+    Ok(match verb {
+        NodeVerb::Maintenance {
+            node, end: true, ..
+        } => Action::EndMaintenance { node },
         NodeVerb::Maintenance {
             node,
             time,
-            end,
             moves,
             reason,
-        } => act(context, |_| {
-            Ok(if end {
-                Action::EndMaintenance { node }
-            } else {
-                Action::Maintain {
-                    node,
-                    reason,
-                    until: (wall_ms() / 1000).saturating_add(time.as_secs().max(1)),
-                    moves,
-                }
-            })
-        })
-        .map(|()| Exit::Done),
-        NodeVerb::Role { node, role } => act(context, |_| {
+            ..
+        } => Action::Maintain {
+            node,
+            reason,
+            until: (wall_ms() / 1000).saturating_add(time.as_secs().max(1)),
+            moves,
+        },
+        NodeVerb::Role { node, role } => {
             let role = match role {
                 RoleArgument::Free => SystemRole::Free,
                 RoleArgument::Standby => SystemRole::Standby,
                 RoleArgument::Witness => SystemRole::Witness,
             };
-            Ok(Action::SetRole { node, role })
-        })
-        .map(|()| Exit::Done),
-    }
+            Action::SetRole { node, role }
+        }
+        NodeVerb::List
+        | NodeVerb::Show { .. }
+        | NodeVerb::Check { .. }
+        | NodeVerb::Add { .. }
+        | NodeVerb::Remove { .. } => {
+            return Err(Failure::new(Exit::Usage, "it takes more than a plan"));
+        }
+    })
 }
 
 fn list(context: &Context) -> Result<Exit, Failure> {

@@ -168,9 +168,15 @@ impl Ground {
         let action = match arguments.verb.expect("a verb") {
             Verb::Cluster(verb) => crate::cli::cluster::action(*verb, &Picture::default()),
             Verb::Service(verb) => crate::cli::service::action(verb),
+            Verb::Node(verb) => crate::cli::node::action(verb),
             other => panic!("{other:?}"),
         };
-        self.carry_out(&action.unwrap());
+        let mut action = action.unwrap();
+        if let Action::Maintain { until, .. } = &mut action {
+            // It is typed at WALL; the flag counts from the machine's clock.
+            *until = WALL + until.saturating_sub(crate::ops::gather::wall_ms() / 1000);
+        }
+        self.carry_out(&action);
     }
 }
 
@@ -184,6 +190,9 @@ fn comparable(document: &ClusterDocument) -> String {
     d.changed.what.clear();
     for lock in d.services.iter_mut().filter_map(|s| s.lock.as_mut()) {
         lock.until = lock.until.map(|_| 0);
+    }
+    for work in d.members.iter_mut().filter_map(|m| m.maintenance.as_mut()) {
+        work.until = 0;
     }
     d.to_text()
 }
@@ -334,8 +343,8 @@ proptest! {
     }
 }
 
-#[test]
-fn u3_what_no_flag_says_is_named() {
+/// A pair with one service.
+fn pair() -> Ground {
     let service = NewService {
         name: "web1".parse().unwrap(),
         node: "n1".parse().unwrap(),
@@ -359,7 +368,38 @@ fn u3_what_no_flag_says_is_named() {
         split_stops: SplitStops::Home,
         reference: None,
     }));
-    let mut document = ground.clusters.remove(0);
+    ground
+}
+
+#[test]
+fn f17_the_printed_maintenance_is_the_same_and_its_end_stands_alone() {
+    for moves in [false, true] {
+        let mut ground = pair();
+        ground.carry_out(&Action::Maintain {
+            node: "n1".parse().unwrap(),
+            reason: "new disk".to_owned(),
+            until: WALL + 1800,
+            moves,
+        });
+        let document = ground.clusters[0].clone();
+        let mut again = Ground::new(1);
+        for line in commands(&document, WALL).lines {
+            again.type_in(&line);
+        }
+        assert_eq!(comparable(&again.clusters[0]), comparable(&document));
+    }
+    let mut ground = pair();
+    ground.type_in("backstay node maintenance n1");
+    assert!(ground.clusters[0].members[0].maintenance.is_some());
+    for with in ["--for 5m", "--move", "--reason x"] {
+        let line = format!("backstay node maintenance n1 --end {with}");
+        assert!(Arguments::try_parse_from(words(&line)).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn u3_what_no_flag_says_is_named() {
+    let mut document = pair().clusters.remove(0);
     assert_eq!(
         commands(&document, WALL).lines,
         [
