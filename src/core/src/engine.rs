@@ -16,6 +16,7 @@
 //!
 //! Same inputs, same outputs.
 
+mod advice;
 mod alarms;
 mod beat;
 mod begin;

@@ -19,6 +19,7 @@ mod nodes;
 mod outcome;
 mod run;
 mod settings;
+mod truth;
 
 pub use action::{
     Action, AddClusterNode, CreateCluster, NewService, Secret, SetCluster, SetService, Situation,

@@ -3,11 +3,12 @@
 use crate::model::{Fallback, NodeName};
 use crate::time::Mono;
 
+use super::Engine;
+use super::advice::advise;
 use super::beat::phase;
 use super::seen::Reason;
 use super::view::{AddressView, ClusterView, LockView, NodeState, NodeView, ServiceView};
 use super::why::Why;
-use super::{Engine, merge};
 
 impl Engine {
     /// The cluster as this node sees it now.
@@ -31,7 +32,7 @@ impl Engine {
             alarms: self.view_alarms(now),
             advice: String::new(),
         };
-        view.advice = merge::advice(&view);
+        advise(&mut view);
         view
     }
 

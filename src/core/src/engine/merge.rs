@@ -1,14 +1,17 @@
 //! One picture from what several nodes see, and what to do about it (U7).
 
+use super::advice::advise;
 use super::view::{AlarmView, ClusterView, NodeState, ServiceState, Severity};
-use crate::model::RuleId;
+use crate::model::{NodeName, RuleId};
 
 /// Puts the views of several nodes of one cluster together: of each node its own word about itself
 /// counts, and a service that two nodes say they run is split, though neither may know (S1).
 ///
-/// The first view is the ground; views of other clusters are left out. None without a view.
+/// The newest view, of those the one that hears most nodes, is the ground; views of other clusters are left out. None without a view.
 pub fn merge(views: &[ClusterView]) -> Option<ClusterView> {
-    let newest = views.iter().max_by_key(|v| v.revision)?;
+    // A node that hears few others is more likely cut off than all of those are down.
+    let hears = |v: &ClusterView| v.nodes.iter().filter(|n| n.state == NodeState::Up).count();
+    let newest = views.iter().max_by_key(|v| (v.revision, hears(v)))?;
     let mut merged = newest.clone();
     for view in views
         .iter()
@@ -16,7 +19,7 @@ pub fn merge(views: &[ClusterView]) -> Option<ClusterView> {
     {
         take_own_word(&mut merged, view);
     }
-    merged.advice = advice(&merged);
+    advise(&mut merged);
     Some(merged)
 }
 
@@ -29,6 +32,7 @@ fn take_own_word(merged: &mut ClusterView, view: &ClusterView) {
         if matches!(to.state, NodeState::Down | NodeState::Unknown) {
             to.notes
                 .push("answers here, but other nodes do not hear it".to_owned());
+            cut_off(&mut merged.alarms, who);
         }
         to.state = own.state;
         to.age_ms = own.age_ms;
@@ -57,6 +61,13 @@ fn take_own_word(merged: &mut ClusterView, view: &ClusterView) {
         if service.running_on.len() > 1 && service.state != ServiceState::Split {
             service.state = ServiceState::Split;
             "the nodes that run it do not hear each other".clone_into(&mut service.reason);
+            // Since the standby runs it, too.
+            let away = |a: &&AlarmView| {
+                a.active
+                    && a.id == "service-on-standby"
+                    && a.service.as_ref() == Some(&service.name)
+            };
+            let age_ms = merged.alarms.iter().find(away).map_or(0, |a| a.age_ms);
             merged.alarms.insert(
                 0,
                 AlarmView {
@@ -69,8 +80,10 @@ fn take_own_word(merged: &mut ClusterView, view: &ClusterView) {
                         "{} runs on two nodes that do not hear each other",
                         service.name
                     ),
-                    action: "mend the network between them; one stops by itself".to_owned(),
-                    age_ms: 0,
+                    action: "mend the network between them; then one stops by itself, and what clients wrote \
+                             there meanwhile is on that node only"
+                        .to_owned(),
+                    age_ms,
                     count: 1,
                     active: true,
                     quiet: false,
@@ -85,32 +98,15 @@ fn take_own_word(merged: &mut ClusterView, view: &ClusterView) {
     }
 }
 
-/// U7: what to do now, in one sentence.
-pub(super) fn advice(view: &ClusterView) -> String {
-    let worst = view
-        .alarms
-        .iter()
-        .filter(|a| a.active && !a.quiet)
-        .max_by_key(|a| a.severity);
-    match worst {
-        Some(alarm) => format!("{}: {}.", alarm.cause, alarm.action),
-        None if view
-            .services
-            .iter()
-            .any(|s| s.state == ServiceState::Unknown) =>
-        {
-            "Some services are unknown: look at the nodes that do not answer.".to_owned()
-        }
-        None if view
-            .services
-            .iter()
-            .any(|s| matches!(s.state, ServiceState::Starting | ServiceState::Stopping)) =>
-        {
-            "Wait: something is moving.".to_owned()
-        }
-        None => match view.nodes.iter().find(|n| n.maintenance.is_some()) {
-            Some(node) => format!("Nothing else to do: {} is in maintenance.", node.name),
-            None => "Nothing to do: all is well.".to_owned(),
-        },
+/// The others do not hear it, and it answers: not dead, but cut off.
+fn cut_off(alarms: &mut [AlarmView], who: &NodeName) {
+    let lost = |a: &&mut AlarmView| {
+        a.active
+            && a.node.as_ref() == Some(who)
+            && matches!(a.id.as_str(), "node-down" | "standby-down")
+    };
+    for alarm in alarms.iter_mut().filter(lost) {
+        alarm.cause = format!("{who} is cut off from the other nodes, but answers here");
+        alarm.action = format!("look at the network between {who} and the others");
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::know::{Whereabouts, names, refusal};
+use super::truth;
 use super::{
     Action, Aim, Consequence, ConsequenceKind, Goal, MoveOrder, Plan, Situation, Step, StepKind,
     Warning, command,
@@ -39,6 +40,7 @@ impl<'a> Draft<'a> {
                 warnings: Vec::new(),
                 differences: Vec::new(),
                 goal: Goal::default(),
+                truth: truth::of(action, &now),
                 command: command::of(action, now.wall),
             },
         }

@@ -203,7 +203,7 @@ impl<'a> Situation<'a> {
         let what = match self.state(document, node) {
             NodeState::Up => return Ok(()),
             NodeState::Suspect => "it missed beats and may be down",
-            NodeState::Down => "it is down",
+            NodeState::Down => "the other nodes do not hear it",
             NodeState::Leaving => "it is stopping",
             NodeState::Unknown => "whether it is up is not known",
         };

@@ -30,6 +30,8 @@ pub struct Plan {
     pub differences: Vec<crate::model::Difference>,
     /// What to wait for.
     pub goal: Goal,
+    /// What is true once the goal is reached.
+    pub truth: String,
     /// U3: the command that does the same. No secrets.
     pub command: String,
 }

@@ -119,7 +119,7 @@ pub(super) fn carry_through(
         ));
     }
     wait(context, plan, picture, &context.cancel)?;
-    finish(context, plan, &applied, "done");
+    finish(context, plan, &applied, &format!("done: {}", plan.truth));
     Ok(End::Done)
 }
 

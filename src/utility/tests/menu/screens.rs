@@ -103,6 +103,7 @@ fn plan() -> Plan {
         ],
         warnings: Vec::new(),
         differences: Vec::new(),
+        truth: "it is so".to_owned(),
         goal: Goal::default(),
         command: "backstay cluster delete shop".to_owned(),
     }

@@ -385,6 +385,7 @@ fn warnings_can_be_overridden_rules_not() {
             warnings: Vec::new(),
             differences: Vec::new(),
             goal: backstay_core::plan::Goal::default(),
+            truth: "it is so".to_owned(),
             command: "backstay service unlock web2".to_owned(),
         };
         menu.event(Event::Plan(Box::new(plan), vec![check.clone()]));
@@ -449,6 +450,10 @@ fn s1_a_node_that_answers_itself_is_not_shown_down() {
     let mut menu = Menu::usual();
     let mut own = shop();
     own.seen_by = name("n2");
+    // It hears nobody.
+    for node in &mut own.nodes {
+        node.state = NodeState::Down;
+    }
     own.nodes[1].state = NodeState::Up;
     own.services[1].running_on = vec![name("n2")];
     own.services[1].on.insert(name("n2"), "running".to_owned());

@@ -65,7 +65,7 @@ fn a_move_is_refused_for_each_reason_with_its_text() {
         &["L1 service web1: it is locked to n1 by eve@desk (reboot); unlock it with `backstay service unlock web1` first"],
     );
     for (state, what) in [
-        (NodeState::Down, "it is down"),
+        (NodeState::Down, "the other nodes do not hear it"),
         (NodeState::Suspect, "it missed beats and may be down"),
         (NodeState::Leaving, "it is stopping"),
         (NodeState::Unknown, "whether it is up is not known"),
@@ -345,7 +345,7 @@ fn f16_a_start_clears_the_stop_or_tries_again() {
         .refused(
             &start(None),
             &[
-                "F2 node n1: it is down; wait until `backstay status c1` shows it up",
+                "F2 node n1: the other nodes do not hear it; wait until `backstay status c1` shows it up",
                 "F2 node sb1: whether it is up is not known; wait until `backstay status c1` shows it up",
             ],
         );

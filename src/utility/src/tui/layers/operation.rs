@@ -271,7 +271,10 @@ fn well(operation: &Operation) -> Outcome {
     let title = backstay_wire::rpc::clean(title);
     let mut sentence = match operation.finished.as_deref() {
         None | Some("done") => format!("Done: {title}."),
-        Some(said) => format!("{title}: {said}."),
+        Some(said) => match said.strip_prefix("done: ") {
+            Some(truth) => format!("Done: {title}. Now {truth}."),
+            None => format!("{title}: {said}."),
+        },
     };
     if !operation.behind.is_empty() {
         let names = crate::ops::apply::list(&operation.behind);

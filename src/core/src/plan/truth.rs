@@ -1,0 +1,73 @@
+//! One sentence of truth after an action: what is so once its goal is reached.
+
+use crate::model::{ClusterName, SystemRole};
+
+use super::{Action, Situation, Target};
+
+/// Without a full stop.
+pub(super) fn of(action: &Action, now: &Situation<'_>) -> String {
+    match action {
+        Action::AddNode { name, .. } => format!("{name} is a free node of the system"),
+        Action::RemoveNode { node } => format!("{node} is no node of the system any more"),
+        Action::SetRole { node, role } => match role {
+            SystemRole::Free => format!("{node} is free"),
+            role => format!("{node} is a {}", super::nodes::word(*role)),
+        },
+        Action::CreateCluster(wanted) => format!(
+            "{} protects {}: if a home fails, {} takes over",
+            wanted.name,
+            list(wanted.services.iter().map(|s| &s.name)),
+            wanted.standby
+        ),
+        Action::DeleteCluster { cluster } => {
+            format!(
+                "{cluster} is gone; {} run on, unprotected",
+                services(now, cluster)
+            )
+        }
+        Action::AddClusterNode(wanted) => {
+            let services = list(wanted.services.iter().map(|s| &s.name));
+            format!(
+                "{} protects {services} of {}, too",
+                wanted.cluster, wanted.node
+            )
+        }
+        Action::RemoveClusterNode { cluster, node } => {
+            format!("{node} is not in {cluster} any more; its services run on, unprotected")
+        }
+        Action::SetCluster(wanted) => format!("the settings of {} are in effect", wanted.cluster),
+        Action::SetService(wanted) => format!("the settings of {} are in effect", wanted.service),
+        Action::Move { service, to } => match to {
+            Target::Home => format!("{service} runs at home"),
+            Target::Standby => format!("{service} runs on the standby"),
+            Target::Node(node) => format!("{service} runs on {node}"),
+        },
+        Action::Lock { service, .. } => format!("{service} stays where it runs until unlocked"),
+        Action::Unlock { service } => format!("{service} may move again"),
+        Action::Maintain { node, moves, .. } => {
+            let with = if *moves { "moved away" } else { "locked to it" };
+            format!("{node} is in maintenance: what it carried is {with}, its alarms are quiet")
+        }
+        Action::EndMaintenance { node } => format!("the maintenance of {node} is over"),
+        Action::Start { service, .. } => format!("{service} runs"),
+        Action::Stop { service } => format!("{service} is stopped on every node until started"),
+        Action::Apply { document } => format!("{} is as written", document.name),
+    }
+}
+
+fn list<T: core::fmt::Display>(names: impl Iterator<Item = T>) -> String {
+    let names: Vec<String> = names.map(|n| n.to_string()).collect();
+    match names.as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+fn services(now: &Situation<'_>, cluster: &ClusterName) -> String {
+    let document = now.clusters.iter().find(|c| c.name == *cluster);
+    document.map_or_else(
+        || "its services".to_owned(),
+        |d| list(d.services.iter().map(|s| &s.name)),
+    )
+}
