@@ -11,10 +11,11 @@ use backstay::remote::contacts::Contacts;
 use backstay::{Changed, Exit, Failure};
 use backstay_core::engine::{ClusterView, NodeState, NodeView, ServiceState, ServiceView};
 use backstay_core::model::{
-    ClusterDocument, ClusterId, Fallback, NodeName, Profile, Role, Safety, SplitStops, UnitMode,
+    ClusterDocument, ClusterId, Fallback, Former, NodeName, Profile, Role, Safety, SplitStops,
+    UnitMode,
 };
 use backstay_core::plan::{
-    Action, Aim, CreateCluster, Goal, NewService, Plan, Secret, Situation, plan,
+    Action, Aim, CreateCluster, Goal, NewService, Plan, Secret, SetService, Situation, plan,
 };
 use backstay_wire::rpc::Status;
 use common::{Manner, World, net, world};
@@ -55,6 +56,10 @@ fn gather(world: &World, limit: Duration) -> Picture {
 }
 
 fn planned(picture: &Picture) -> Plan {
+    plan_of(&create(), picture)
+}
+
+fn plan_of(action: &Action, picture: &Picture) -> Plan {
     let (system, views, bases) = (picture.system(), picture.best_views(), picture.bases());
     let situation = Situation {
         system: &system,
@@ -64,7 +69,7 @@ fn planned(picture: &Picture) -> Plan {
         by: "me@here",
         wall: 1_700_000_000,
     };
-    plan(&create(), &situation).unwrap()
+    plan(action, &situation).unwrap()
 }
 
 fn carry_out(world: &World) -> Result<(), Failure> {
@@ -109,6 +114,42 @@ fn u6_a_change_is_staged_everywhere_then_committed_everywhere() {
             );
         });
     }
+}
+
+/// Who has left a cluster refuses everything of it, and is no reason against a change of those who are still in it.
+#[test]
+fn u6_who_has_left_is_not_asked_again() {
+    let world = world();
+    carry_out(&world).unwrap();
+    let mut document = gather(&world, LONG).clusters.remove(0);
+    let gone = document.members.remove(1);
+    assert_eq!(gone.name, name("n2"));
+    document.services.truncate(1);
+    document.bases.truncate(1);
+    document.former.push(Former {
+        name: gone.name,
+        id: gone.id,
+        bases: gone.bases,
+    });
+    document.revision += 1;
+    for host in ["n1", "sb1"] {
+        let left = document.clone();
+        world.with(host, |a| a.documents.insert("demo".to_owned(), left));
+    }
+    world.with("n2", |a| {
+        a.documents.clear();
+        a.calls.clear();
+    });
+    world.manner("n2", Manner::Refuses);
+    let mut picture = gather(&world, LONG);
+    let mut wanted = SetService::of("web1".parse().unwrap());
+    wanted.priority = Some(5);
+    let plan = plan_of(&Action::SetService(wanted), &picture);
+    apply(&plan, &mut picture, &Cancel::default(), &mut |_| {}).unwrap();
+    world.with("n2", |a| {
+        assert!(!a.calls.iter().any(|c| c == "lock" || c == "stage"));
+    });
+    world.with("n1", |a| assert_eq!(a.documents["demo"].revision, 3));
 }
 
 /// Where preflight refuses to bring a cluster to that document.

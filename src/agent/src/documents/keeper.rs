@@ -299,8 +299,9 @@ impl Keeper {
                 format!("revision {revision} with that hash was not staged here: stage it first"),
             ));
         };
-        self.adopt(document)
+        self.adopt(document.clone())
             .map_err(|e| disk("commit the document", &e))?;
+        self.list(&document);
         Ok(CHANGED)
     }
 
@@ -316,8 +317,22 @@ impl Keeper {
             "cluster {}: revision {revision} was committed elsewhere; committed here too",
             document.name
         );
-        if let Err(error) = self.adopt(document) {
-            tracing::error!("revision {revision} can't be committed: {error}");
+        match self.adopt(document.clone()) {
+            Ok(()) => self.list(&document),
+            Err(error) => tracing::error!("revision {revision} can't be committed: {error}"),
+        }
+    }
+
+    /// U6: the list of clusters and nodes follows the commit at once. Whoever ordered it writes the very same text
+    /// next, and may end before. A list that does not know the members yet is too old to be continued.
+    fn list(&mut self, document: &ClusterDocument) {
+        let next = self.shelf.system().and_then(|s| s.with_cluster(document));
+        let next = next.filter(|next| next.problems().is_empty());
+        if let Some(Err(error)) = next.map(|next| self.keep_system(next)) {
+            tracing::error!(
+                "cluster {}: the system's list can't be kept: {error}",
+                document.name
+            );
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is taken, refused, kept and given up.
 
-use backstay_core::model::ClusterDocument;
+use backstay_core::model::{ClusterDocument, Role, SystemNode, SystemRole};
 use backstay_wire::rpc::Code;
 use backstay_wire::sealed::Subject;
 
@@ -212,4 +212,42 @@ fn s7_what_this_node_may_hold_is_on_the_list_for_the_next_boot() {
     office.commit(&deleted(&one));
     let list = std::fs::read_to_string(office.folders.guarded()).unwrap();
     assert!(!list.contains("127.1.0.101"), "{list}");
+}
+
+/// The list of clusters is written by whoever committed, not only by the session that ordered it; and what that
+/// session writes next is the same text, which is no second change.
+#[test]
+fn u6_who_commits_lists_the_cluster_as_the_plan_does() {
+    let mut office = office();
+    let one = cluster(1);
+    let mut system = crate::samples::system(4);
+    office.keeper.put_system(&system.to_text()).unwrap();
+    // A list without its members is too old.
+    office.commit(&one);
+    assert_eq!(office.keeper.system().unwrap(), system.to_text());
+    let mut office = self::office();
+    system.nodes = one
+        .members
+        .iter()
+        .map(|m| SystemNode {
+            name: m.name.clone(),
+            id: m.id,
+            contact: m.name.to_string(),
+            host_keys: Vec::new(),
+            role: match m.role {
+                Role::Standby => SystemRole::Standby,
+                _ => SystemRole::Free,
+            },
+        })
+        .collect();
+    office.keeper.put_system(&system.to_text()).unwrap();
+    let next = system.with_cluster(&one).unwrap();
+    assert_eq!(next.revision, 5);
+    office.commit(&one);
+    assert_eq!(office.keeper.system().unwrap(), next.to_text());
+    let same = office.keeper.put_system(&next.to_text()).unwrap();
+    assert!(!same.changed);
+    // Nothing of the list changes with the next revision.
+    office.commit(&revised(&one));
+    assert_eq!(office.keeper.system().unwrap(), next.to_text());
 }

@@ -1,8 +1,10 @@
 //! The system document: an index of all nodes and clusters, replicated to every node.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, ClusterId, ClusterName, NodeId, NodeName, text};
+use super::{Changed, ClusterDocument, ClusterId, ClusterName, NodeId, NodeName, Role, text};
 
 /// All nodes and clusters managed together. It can be rebuilt from the clusters and the nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,47 @@ impl SystemDocument {
             .filter(move |c| c.members.contains(name))
     }
 
+    /// The next revision, with that cluster as its document has it: members, and their roles. Who left is free, but a
+    /// standby stays standby and a witness witness (C8). None: it is listed so already.
+    ///
+    /// The same document and cluster make the same text wherever this is asked: by the plan that changes the cluster,
+    /// and by each node that commits the change (U6).
+    pub fn with_cluster(&self, cluster: &ClusterDocument) -> Option<Self> {
+        let members: Vec<NodeName> = cluster.members.iter().map(|m| m.name.clone()).collect();
+        let listed = self.clusters.iter().find(|c| c.id == cluster.id);
+        if listed.is_some_and(|c| c.members == members) {
+            return None;
+        }
+        let mut next = self.clone();
+        next.clusters.retain(|c| c.id != cluster.id);
+        if !cluster.deleted {
+            next.clusters.push(SystemCluster {
+                name: cluster.name.clone(),
+                id: cluster.id,
+                members,
+            });
+            next.clusters.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        let clusters = next.clusters.iter();
+        let busy: BTreeSet<&NodeName> = clusters.flat_map(|c| &c.members).collect();
+        for node in &mut next.nodes {
+            reach_by_base(cluster, node);
+            match cluster.member(&node.name).map(|m| m.role) {
+                Some(Role::Regular) => node.role = SystemRole::Regular,
+                None if node.role == SystemRole::Regular && !busy.contains(&node.name) => {
+                    node.role = SystemRole::Free;
+                }
+                Some(Role::Standby | Role::Witness) | None => {}
+            }
+        }
+        if next == *self {
+            return None;
+        }
+        next.revision = next.revision.saturating_add(1);
+        next.changed.clone_from(&cluster.changed);
+        Some(next)
+    }
+
     /// Reads a written system document and checks it against every rule that needs nothing else.
     ///
     /// # Errors
@@ -100,5 +143,37 @@ impl SystemDocument {
     /// The document as text.
     pub fn to_text(&self) -> String {
         toml::to_string(self).unwrap_or_default()
+    }
+}
+
+/// A contact that named an address which is an alias now would reach whoever has the service: it names the
+/// node's base address from now on (C11).
+fn reach_by_base(cluster: &ClusterDocument, node: &mut SystemNode) {
+    let Some(base) = cluster.member(&node.name).and_then(|m| m.bases.first()) else {
+        return;
+    };
+    let (user, place) = match node.contact.rsplit_once('@') {
+        Some((user, place)) => (format!("{user}@"), place),
+        None => (String::new(), node.contact.as_str()),
+    };
+    let (host, port) = match place.strip_prefix('[').and_then(|p| p.split_once(']')) {
+        Some((host, port)) => (host, port),
+        None if place.matches(':').count() == 1 => {
+            place.split_at(place.find(':').unwrap_or(place.len()))
+        }
+        None => (place, ""),
+    };
+    let is_alias = |ip: core::net::IpAddr| {
+        let mut aliases = cluster.services.iter().flat_map(|s| &s.aliases);
+        aliases.any(|a| a.ip() == ip)
+    };
+    if host.parse().is_ok_and(is_alias) {
+        let base = base.addr();
+        let base = if base.is_ipv6() && !port.is_empty() {
+            format!("[{base}]")
+        } else {
+            base.to_string()
+        };
+        node.contact = format!("{user}{base}{port}");
     }
 }

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::engine::NodeState;
 use crate::model::{
-    Base, Changed, ClusterDocument, Former, Member, NodeName, Problem, Role, RuleId, SystemCluster,
-    SystemDocument, SystemNode, SystemRole, differences, is_epoch_change,
+    Base, Changed, ClusterDocument, Former, Member, NodeName, Problem, RuleId, SystemDocument,
+    differences, is_epoch_change,
 };
 
 /// Former nodes that a document keeps at most; the oldest go first.
@@ -293,49 +293,16 @@ impl<'a> Draft<'a> {
         self.plan.system = Some(new);
     }
 
-    /// The system document with that cluster as its document has it: members, and their roles. Who left is
-    /// free, but a standby stays standby and a witness witness (C8).
+    /// The system document with that cluster as its document has it.
     pub(super) fn system_of(&mut self, cluster: &ClusterDocument) {
         if !self.refused.is_empty() {
             return; // The index would only be refused for the same reasons once more.
         }
-        let members: Vec<NodeName> = cluster.members.iter().map(|m| m.name.clone()).collect();
-        let listed = self
-            .now
-            .system
-            .clusters
-            .iter()
-            .find(|c| c.id == cluster.id)
-            .map(|c| &c.members);
-        if listed == Some(&members) {
+        let Some(listed) = self.now.system.with_cluster(cluster) else {
             return;
-        }
-        let cluster = cluster.clone();
+        };
         self.system(move |system| {
-            system.clusters.retain(|c| c.id != cluster.id);
-            if !cluster.deleted {
-                system.clusters.push(SystemCluster {
-                    name: cluster.name.clone(),
-                    id: cluster.id,
-                    members,
-                });
-                system.clusters.sort_by(|a, b| a.name.cmp(&b.name));
-            }
-            let busy: BTreeSet<NodeName> = system
-                .clusters
-                .iter()
-                .flat_map(|c| c.members.iter().cloned())
-                .collect();
-            for node in &mut system.nodes {
-                reach_by_base(&cluster, node);
-                match cluster.member(&node.name).map(|m| m.role) {
-                    Some(Role::Regular) => node.role = SystemRole::Regular,
-                    None if node.role == SystemRole::Regular && !busy.contains(&node.name) => {
-                        node.role = SystemRole::Free;
-                    }
-                    Some(Role::Standby | Role::Witness) | None => {}
-                }
-            }
+            (system.nodes, system.clusters) = (listed.nodes, listed.clusters);
         });
     }
 
@@ -370,36 +337,4 @@ fn keep_former(old: &ClusterDocument, new: &mut ClusterDocument) {
     let excess = former.len().saturating_sub(MOST_FORMER);
     former.drain(..excess);
     new.former = former;
-}
-
-/// A contact that named an address which is an alias now would reach whoever has the service: it names the
-/// node's base address from now on (C11).
-fn reach_by_base(cluster: &ClusterDocument, node: &mut SystemNode) {
-    let Some(base) = cluster.member(&node.name).and_then(|m| m.bases.first()) else {
-        return;
-    };
-    let (user, place) = match node.contact.rsplit_once('@') {
-        Some((user, place)) => (format!("{user}@"), place),
-        None => (String::new(), node.contact.as_str()),
-    };
-    let (host, port) = match place.strip_prefix('[').and_then(|p| p.split_once(']')) {
-        Some((host, port)) => (host, port),
-        None if place.matches(':').count() == 1 => {
-            place.split_at(place.find(':').unwrap_or(place.len()))
-        }
-        None => (place, ""),
-    };
-    let is_alias = |ip: core::net::IpAddr| {
-        let mut aliases = cluster.services.iter().flat_map(|s| &s.aliases);
-        aliases.any(|a| a.ip() == ip)
-    };
-    if host.parse().is_ok_and(is_alias) {
-        let base = base.addr();
-        let base = if base.is_ipv6() && !port.is_empty() {
-            format!("[{base}]")
-        } else {
-            base.to_string()
-        };
-        node.contact = format!("{user}{base}{port}");
-    }
 }

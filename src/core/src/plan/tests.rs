@@ -165,6 +165,8 @@ impl World {
             assert_eq!(d.problems(), []);
             assert_eq!(ClusterDocument::parse(&d.to_text()).unwrap(), *d);
             assert!(d.epoch <= d.revision && d.changed.by == "adam@desk");
+            // U6: the nodes that commit it list it in the same words.
+            assert_eq!(plan.system, self.system.with_cluster(d));
         }
         if plan.changed {
             assert_eq!(plan.steps.last().unwrap().kind, StepKind::Watch);

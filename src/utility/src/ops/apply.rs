@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backstay_core::model::{ClusterDocument, NodeName, Problem, RuleId, SystemDocument, hash_of};
+use backstay_core::model::{
+    ClusterDocument, ClusterId, NodeName, Problem, RuleId, SystemDocument, hash_of,
+};
 use backstay_core::plan::{Action, MoveOrder, Plan, StepKind};
 use backstay_wire::rpc::{Done, Request};
 
@@ -31,7 +33,7 @@ pub fn seers(plan: &Plan, picture: &Picture) -> BTreeSet<NodeName> {
     let mut nodes = BTreeSet::new();
     for document in &plan.documents {
         nodes.extend(document.members.iter().map(|m| m.name.clone()));
-        nodes.extend(document.former.iter().map(|f| f.name.clone()));
+        nodes.extend(leaving(document, picture).cloned());
         let before = picture.clusters.iter().find(|c| c.id == document.id);
         nodes.extend(
             before
@@ -60,6 +62,20 @@ pub fn concerned(plan: &Plan, picture: &Picture) -> BTreeSet<NodeName> {
         nodes.extend(picture.system().nodes.into_iter().map(|n| n.name));
     }
     nodes
+}
+
+/// Who is taken out by a document: who still is in the cluster. A node that has left it refuses everything of it.
+fn leaving<'a>(
+    document: &'a ClusterDocument,
+    picture: &'a Picture,
+) -> impl Iterator<Item = &'a NodeName> {
+    let before = picture.clusters.iter().find(|c| c.id == document.id);
+    let former = document.former.iter().filter(move |former| {
+        let hello = picture.hellos.get(&former.name);
+        before.is_some_and(|old| old.member_by_id(former.id).is_some())
+            || hello.is_some_and(|h| h.clusters.contains_key(&document.name))
+    });
+    former.map(|former| &former.name)
 }
 
 /// Refusals because of nodes that don't answer: who joins, leaves or ends a cluster needs every member;
@@ -138,9 +154,10 @@ pub fn apply(
             "none of the nodes concerned answers; nothing was changed",
         ));
     }
+    let parties = parties(plan, picture, &reachable);
     let crew = &mut picture.crew;
     lock(crew, &reachable, &plan.title, report)?;
-    let result = carry_out(plan, crew, &reachable, cancel, report);
+    let result = carry_out(plan, crew, (&reachable, &parties), cancel, report);
     unlock(crew, &reachable);
     result.map(|on| Applied {
         changed: true,
@@ -191,7 +208,7 @@ fn unlock(crew: &mut Crew, nodes: &[NodeName]) {
 fn carry_out(
     plan: &Plan,
     crew: &mut Crew,
-    reachable: &[NodeName],
+    (reachable, parties): (&[NodeName], &Parties),
     cancel: &Cancel,
     report: &mut dyn FnMut(&Told),
 ) -> Result<Vec<NodeName>, Failure> {
@@ -201,23 +218,23 @@ fn carry_out(
         return Err(Failure::cancelled());
     }
     for document in &plan.documents {
-        let members = members_of(document, reachable);
+        let members = &parties[&document.id];
         let line = format!(
             "staging revision {} of {} on {}",
             document.revision,
             document.name,
-            list(&members)
+            list(members)
         );
-        report(&Told::line(line).of(StepKind::Stage, &members, Stage::Begins));
+        report(&Told::line(line).of(StepKind::Stage, members, Stage::Begins));
         let text = document.to_text();
-        let answers = crew.each(&members, move |_, client| {
+        let answers = crew.each(members, move |_, client| {
             client.call::<Done>(Request::Stage { text: text.clone() })
         });
         staged.push(document);
-        let refused = refusals(&answers, &members);
+        let refused = refusals(&answers, members);
         report(&Told::line("").of(StepKind::Stage, &well(&answers), Stage::Done));
         if !refused.is_empty() || cancel.is_set() {
-            abandon(crew, &staged, reachable);
+            abandon(crew, &staged, parties);
             return Err(if refused.is_empty() {
                 Failure::cancelled()
             } else {
@@ -227,13 +244,13 @@ fn carry_out(
     }
     // From here on breaking off is not looked at: the change is made whole.
     for (at, document) in plan.documents.iter().enumerate() {
-        let members = members_of(document, reachable);
-        let done = commit(document, crew, &members, report);
+        let members = &parties[&document.id];
+        let done = commit(document, crew, members, report);
         match done {
             Ok(nodes) => on.extend(nodes),
             Err(failure) => {
                 if failure.changed == Changed::No {
-                    abandon(crew, &staged[at..], reachable);
+                    abandon(crew, &staged[at..], parties);
                 }
                 return Err(if on.is_empty() {
                     failure
@@ -257,16 +274,18 @@ fn carry_out(
     Ok(on.into_iter().collect())
 }
 
-/// The members of a document that are reachable, and those that it takes out.
-fn members_of(document: &ClusterDocument, reachable: &[NodeName]) -> Vec<NodeName> {
-    let members = document.members.iter().map(|m| &m.name);
-    let former = document.former.iter().map(|f| &f.name);
-    let all: BTreeSet<&NodeName> = members.chain(former).collect();
-    reachable
-        .iter()
-        .filter(|n| all.contains(n))
-        .cloned()
-        .collect()
+/// To whom each document goes.
+type Parties = BTreeMap<ClusterId, Vec<NodeName>>;
+
+/// The members of each document that are reachable, and those that it takes out.
+fn parties(plan: &Plan, picture: &Picture, reachable: &[NodeName]) -> Parties {
+    let of = |document: &ClusterDocument| {
+        let members = document.members.iter().map(|m| &m.name);
+        let all: BTreeSet<&NodeName> = members.chain(leaving(document, picture)).collect();
+        let here = reachable.iter().filter(|n| all.contains(n));
+        (document.id, here.cloned().collect())
+    };
+    plan.documents.iter().map(of).collect()
 }
 
 /// Who did it.
@@ -331,11 +350,11 @@ fn not_staged(refused: Vec<(NodeName, RemoteError)>) -> Failure {
     .problems(problems)
 }
 
-fn abandon(crew: &mut Crew, documents: &[&ClusterDocument], reachable: &[NodeName]) {
+fn abandon(crew: &mut Crew, documents: &[&ClusterDocument], parties: &Parties) {
     for document in documents {
         let cluster = document.id;
         // Who can't be told keeps a staged revision that is never committed; the next stage replaces it.
-        let _ = crew.each(&members_of(document, reachable), move |_, client| {
+        let _ = crew.each(&parties[&cluster], move |_, client| {
             client.call::<Done>(Request::Abandon { cluster })
         });
     }
