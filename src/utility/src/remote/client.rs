@@ -21,6 +21,7 @@ pub struct Client {
     spoke: bool,
     next_id: u64,
     deadlines: Deadlines,
+    user: String,
     hello: Hello,
 }
 
@@ -75,6 +76,7 @@ impl Client {
             spoke: false,
             next_id: 1,
             deadlines,
+            user: user.to_owned(),
             hello: Hello {
                 version: 0,
                 agent: String::new(),
@@ -87,12 +89,7 @@ impl Client {
                 writable: false,
             },
         };
-        client.hello = client.hello_call(Request::Hello {
-            oldest: OLDEST,
-            newest: NEWEST,
-            client: concat!("backstay ", env!("CARGO_PKG_VERSION")).to_owned(),
-            user: user.to_owned(),
-        })?;
+        client.ask_again()?;
         if !(OLDEST..=NEWEST).contains(&client.hello.version) {
             return Err(client.nonsense(format!(
                 "it chose version {}, this utility speaks {OLDEST} to {NEWEST}",
@@ -102,7 +99,21 @@ impl Client {
         Ok(client)
     }
 
-    /// What the agent said of itself when the session began.
+    /// Lets the agent say anew what it has.
+    ///
+    /// # Errors
+    /// The session broke.
+    pub fn ask_again(&mut self) -> Result<(), RemoteError> {
+        self.hello = self.hello_call(Request::Hello {
+            oldest: OLDEST,
+            newest: NEWEST,
+            client: concat!("backstay ", env!("CARGO_PKG_VERSION")).to_owned(),
+            user: self.user.clone(),
+        })?;
+        Ok(())
+    }
+
+    /// What the agent said of itself when the session began, or when it was asked again.
     pub fn hello(&self) -> &Hello {
         &self.hello
     }

@@ -155,6 +155,8 @@ pub struct Model {
     pub no_entry: Option<crate::Failure>,
     /// The clusters by name.
     pub clusters: Vec<Cluster>,
+    /// U6: clusters that a node has staged and that were never created.
+    pub leftovers: Vec<(NodeName, ClusterName)>,
     /// The rows of the picture, made anew when what they show changes.
     pub rows: Vec<Row>,
     /// The home screen.
@@ -184,6 +186,7 @@ impl Model {
             answered: false,
             no_entry: None,
             clusters: Vec::new(),
+            leftovers: Vec::new(),
             rows: Vec::new(),
             home: Home::default(),
             layers: Vec::new(),

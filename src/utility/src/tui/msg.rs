@@ -48,6 +48,8 @@ pub enum Event {
     Lost(ClusterName, String),
     /// U6: who made the revision that a cluster has, and what nodes have staged and never committed.
     Revision(ClusterName, u64, Box<Changed>, Vec<(NodeName, u64)>),
+    /// U6: clusters that were never created, as a node has them staged.
+    Leftovers(NodeName, Vec<ClusterName>),
     /// How the operation goes.
     Told(Told),
     /// U5: what the operation would do, and what was found not in order.

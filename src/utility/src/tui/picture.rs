@@ -23,6 +23,8 @@ pub enum Row {
     Staged(usize, usize),
     /// A member of a cluster of which nothing is known now.
     Unknown(usize, usize),
+    /// U6: a cluster that was staged and never created: a place in [`Model::leftovers`].
+    Leftover(usize),
     /// The heading of the nodes in no cluster.
     Others,
     /// A node in no cluster.
@@ -56,7 +58,7 @@ impl Row {
                 (name(c), node, service)
             }
             Self::Unknown(c, m) => (name(c), cluster(c).and_then(|c| c.members.get(m)), None),
-            Self::Others => (None, None, None),
+            Self::Leftover(_) | Self::Others => (None, None, None),
             Self::Free(n) => {
                 let system = model.system.as_ref();
                 (
@@ -89,6 +91,13 @@ pub fn rows(model: &Model) -> Vec<Row> {
             rows.pop();
         }
     }
+    let leftovers = model.leftovers.iter().enumerate();
+    let never = leftovers.filter(|(_, (_, name))| model.cluster(name).is_none());
+    rows.extend(
+        never
+            .filter(|(_, (_, name))| name.as_str().contains(&filter))
+            .map(|(n, _)| Row::Leftover(n)),
+    );
     others(&mut rows, model, &filter);
     rows
 }

@@ -89,6 +89,10 @@ fn happened(model: &mut Model, event: Event) -> Vec<Cmd> {
             cluster.changed = Some((revision, *changed));
             cluster.staged = staged;
         }
+        Event::Leftovers(node, clusters) => {
+            let all = clusters.into_iter().map(|c| (node.clone(), c));
+            model.leftovers = all.collect();
+        }
         Event::Told(told) => operation::told(model, &told),
         Event::Plan(plan, checks) => operation::planned(model, *plan, checks),
         Event::Ask(question) => operation::asks(model, question),

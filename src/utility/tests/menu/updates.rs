@@ -543,3 +543,18 @@ fn u6_the_next_session_says_what_took_effect() {
     menu.event(Event::View(Box::new(view)));
     assert!(!text(&menu).contains("staged revision"));
 }
+
+#[test]
+fn u6_a_cluster_that_was_staged_and_never_created_is_named_until_it_is_there() {
+    let mut menu = Menu::usual();
+    let shows = |menu: &Menu| {
+        let rows = menu.model.rows.iter();
+        rows.filter(|r| matches!(r, Row::Leftover(_))).count()
+    };
+    let names = ["web", "shop"].map(|n| n.parse().unwrap());
+    menu.event(Event::Leftovers(name("n9"), names.to_vec()));
+    // There is a shop.
+    assert_eq!(shows(&menu), 1);
+    menu.event(Event::Leftovers(name("n9"), Vec::new()));
+    assert_eq!(shows(&menu), 0);
+}

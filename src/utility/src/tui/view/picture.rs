@@ -48,6 +48,12 @@ pub(super) fn row(model: &Model, row: Row, columns: usize) -> Text {
                     Tone::Warn,
                 )
             }),
+        Row::Leftover(n) => model.leftovers.get(n).map(|(node, name)| {
+            Text::new(
+                format!(" ! {node} staged {name}: not in effect"),
+                Tone::Warn,
+            )
+        }),
         Row::Unknown(c, m) => cluster(c).and_then(|c| c.members.get(m)).map(|name| {
             let dot = model.theme.signs.dot(Tone::Warn);
             Text::new(
@@ -222,6 +228,9 @@ pub(super) fn detail(model: &Model) -> Text {
             .clusters
             .get(c)
             .map(|c| c.lost.clone().unwrap_or_default()),
+        Row::Leftover(_) => Some(
+            "begun, and never created; its nodes are free for it if it is created again".to_owned(),
+        ),
         Row::Others => None,
         Row::Free(_) => Some("not in a cluster".to_owned()),
     };

@@ -110,6 +110,10 @@ impl System {
             let Ok(system) = system_of(&mut client) else {
                 return;
             };
+            if client.ask_again().is_err() {
+                return;
+            }
+            self.tell_leftovers(&client, system.as_ref());
             let revision = system.as_ref().map(|s| s.revision);
             if known != Some(revision) {
                 known = Some(revision);
@@ -122,6 +126,22 @@ impl System {
             }
             let _ = self.nudged.recv_timeout(SYSTEM);
         }
+    }
+
+    /// U6: a cluster that was staged and never committed is in no list, and keeps its node from any other.
+    fn tell_leftovers(&self, client: &Client, system: Option<&SystemDocument>) {
+        let hello = client.hello();
+        let Some(node) = hello.node.clone() else {
+            return;
+        };
+        let listed = |name: &&ClusterName| {
+            let mut all = system.into_iter().flat_map(|s| &s.clusters);
+            all.any(|c| c.name == **name)
+        };
+        let staged = hello.staged.keys().filter(|name| !listed(name));
+        let staged = staged.filter(|name| !hello.clusters.contains_key(*name));
+        self.post
+            .tell(Event::Leftovers(node, staged.cloned().collect()));
     }
 
     /// One watcher for each cluster.
