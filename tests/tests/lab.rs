@@ -158,6 +158,17 @@ fn t11_u7_a_host_that_never_answers_is_unknown() {
 }
 
 #[test]
+fn t12_the_demonstration_fails_a_node_and_brings_its_service_home() {
+    let shown = backstay(&["lab", "up", "--yes", "--demo"]).unwrap();
+    let notes = String::from_utf8_lossy(&shown.stderr);
+    assert!(shown.status.success(), "{notes}");
+    assert!(
+        notes.contains("web1 went home and is answered by n1"),
+        "{notes}"
+    );
+}
+
+#[test]
 fn t99_down_leaves_nothing_behind() {
     let down = backstay(&["lab", "down"]).unwrap();
     assert!(

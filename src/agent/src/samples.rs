@@ -95,6 +95,7 @@ pub(crate) fn deleted(document: &ClusterDocument) -> ClusterDocument {
         name: m.name,
         id: m.id,
         bases: m.bases,
+        alias: None,
     };
     gone.former = gone.members.drain(..).map(former).collect();
     gone.services.clear();

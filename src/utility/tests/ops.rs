@@ -130,6 +130,7 @@ fn u6_who_has_left_is_not_asked_again() {
         name: gone.name,
         id: gone.id,
         bases: gone.bases,
+        alias: None,
     });
     document.revision += 1;
     for host in ["n1", "sb1"] {

@@ -244,6 +244,9 @@ pub struct Former {
     pub id: NodeId,
     /// Where it was reached.
     pub bases: Vec<ipnet::IpNet>,
+    /// What its own network configuration has: the alias that it took back (C15).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<ipnet::IpNet>,
 }
 
 /// A key that beats are signed with.

@@ -117,6 +117,7 @@ pub(crate) fn everything() -> ClusterDocument {
         name: node("n9"),
         id: id(9),
         bases: vec!["192.0.2.19/24".parse().unwrap()],
+        alias: Some("192.0.2.109/24".parse().unwrap()),
     }];
     let m = &mut d.members[0];
     m.incarnation = 1;

@@ -1,5 +1,6 @@
 //! The system document: an index of all nodes and clusters, replicated to every node.
 
+use core::net::IpAddr;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,9 @@ impl SystemDocument {
         let busy: BTreeSet<&NodeName> = clusters.flat_map(|c| &c.members).collect();
         for node in &mut next.nodes {
             reach_by_base(cluster, node);
+            if !busy.contains(&node.name) {
+                reach_by_alias(cluster, node);
+            }
             match cluster.member(&node.name).map(|m| m.role) {
                 Some(Role::Regular) => node.role = SystemRole::Regular,
                 None if node.role == SystemRole::Regular && !busy.contains(&node.name) => {
@@ -152,6 +156,25 @@ fn reach_by_base(cluster: &ClusterDocument, node: &mut SystemNode) {
     let Some(base) = cluster.member(&node.name).and_then(|m| m.bases.first()) else {
         return;
     };
+    let is_alias = |ip: IpAddr| {
+        let mut aliases = cluster.services.iter().flat_map(|s| &s.aliases);
+        aliases.any(|a| a.ip() == ip)
+    };
+    readdress(node, is_alias, base.addr());
+}
+
+/// Who has left is reached by the address that its own network configuration has: its base was put on by the
+/// agent and is gone with the next boot (C15).
+fn reach_by_alias(cluster: &ClusterDocument, node: &mut SystemNode) {
+    let former = cluster.former.iter().find(|f| f.name == node.name);
+    if let Some((former, alias)) = former.and_then(|f| Some((f, f.alias?))) {
+        let is_base = |ip: IpAddr| former.bases.iter().any(|b| b.addr() == ip);
+        readdress(node, is_base, alias.addr());
+    }
+}
+
+/// A contact that names an address of these names another one from now on.
+fn readdress(node: &mut SystemNode, named: impl Fn(IpAddr) -> bool, to: IpAddr) {
     let (user, place) = match node.contact.rsplit_once('@') {
         Some((user, place)) => (format!("{user}@"), place),
         None => (String::new(), node.contact.as_str()),
@@ -163,17 +186,13 @@ fn reach_by_base(cluster: &ClusterDocument, node: &mut SystemNode) {
         }
         None => (place, ""),
     };
-    let is_alias = |ip: core::net::IpAddr| {
-        let mut aliases = cluster.services.iter().flat_map(|s| &s.aliases);
-        aliases.any(|a| a.ip() == ip)
-    };
-    if host.parse().is_ok_and(is_alias) {
-        let base = base.addr();
-        let base = if base.is_ipv6() && !port.is_empty() {
-            format!("[{base}]")
-        } else {
-            base.to_string()
-        };
-        node.contact = format!("{user}{base}{port}");
+    if !host.parse().is_ok_and(named) {
+        return;
     }
+    let to = if to.is_ipv6() && !port.is_empty() {
+        format!("[{to}]")
+    } else {
+        to.to_string()
+    };
+    node.contact = format!("{user}{to}{port}");
 }

@@ -298,9 +298,20 @@ impl<'a> Draft<'a> {
         if !self.refused.is_empty() {
             return; // The index would only be refused for the same reasons once more.
         }
-        let Some(listed) = self.now.system.with_cluster(cluster) else {
+        // As it will be committed, former nodes and all.
+        let planned = self.plan.documents.iter().find(|d| d.id == cluster.id);
+        let Some(listed) = self.now.system.with_cluster(planned.unwrap_or(cluster)) else {
             return;
         };
+        for (before, after) in self.now.system.nodes.iter().zip(&listed.nodes) {
+            if before.contact != after.contact {
+                let sentence = format!(
+                    "{} is reached at {} from now on, no more at {}",
+                    after.name, after.contact, before.contact
+                );
+                self.say(ConsequenceKind::Note, sentence);
+            }
+        }
         self.system(move |system| {
             (system.nodes, system.clusters) = (listed.nodes, listed.clusters);
         });
@@ -329,10 +340,19 @@ fn keep_former(old: &ClusterDocument, new: &mut ClusterDocument) {
         .filter(|f| new.member_by_id(f.id).is_none() && !gone.iter().any(|m| m.id == f.id))
         .cloned()
         .collect();
-    former.extend(gone.into_iter().map(|m| Former {
-        name: m.name.clone(),
-        id: m.id,
-        bases: m.bases.clone(),
+    former.extend(gone.into_iter().map(|m| {
+        Former {
+            alias: old
+                .services
+                .iter()
+                .filter(|s| s.home() == Some(&m.name))
+                .flat_map(|s| &s.aliases)
+                .map(|a| a.address)
+                .next(),
+            name: m.name.clone(),
+            id: m.id,
+            bases: m.bases.clone(),
+        }
     }));
     let excess = former.len().saturating_sub(MOST_FORMER);
     former.drain(..excess);

@@ -13,12 +13,12 @@ pub fn demo(say: &mut dyn FnMut(&str)) -> Result<()> {
     ground.wait("the standby runs web1", |v| runs_on(v, "web1", "sb1"))?;
     let (node, _) = ground.count("web1")?;
     say(&format!("web1 is answered by {node}, on the same address"));
-    say(ground.backstay(&["status"])?.trim_end());
-    say(ground.backstay(&["history", "web1"])?.trim_end());
+    say(ground.look(&["status"])?.trim_end());
+    say(ground.look(&["history", "web1"])?.trim_end());
     say("n1 is switched on again; web1 stays where it is until it is ordered home");
     ground.settle()?;
     let (node, _) = ground.count("web1")?;
     say(&format!("web1 went home and is answered by {node}"));
-    say(ground.backstay(&["status"])?.trim_end());
+    say(ground.look(&["status"])?.trim_end());
     Ok(())
 }

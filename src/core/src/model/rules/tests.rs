@@ -382,6 +382,7 @@ fn protocol_1_revision_epoch_and_former() {
                 name: node("n1"),
                 id: id(1),
                 bases: Vec::new(),
+                alias: None,
             }];
         },
         &[

@@ -165,10 +165,11 @@ static DATA: [Key; 4] = [
     may("targets", List(&Node)),
 ];
 
-static FORMER: [Key; 3] = [
+static FORMER: [Key; 4] = [
     needed("name", Node),
     needed("id", Identity),
     needed("bases", List(&Network)),
+    may("alias", Network),
 ];
 
 static BASE: [Key; 3] = [

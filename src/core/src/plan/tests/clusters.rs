@@ -254,6 +254,17 @@ fn c15_a_node_leaves_with_its_service_at_home_and_unlocked() {
     );
     let s = plan.system.as_ref().unwrap();
     assert_eq!(s.node(&node("n2")).unwrap().role, SystemRole::Free);
+    // The host's own network configuration knows the former alias, and nothing of the base address.
+    let mut by_base = world();
+    by_base.system.nodes[1].contact = "root@192.0.2.12:22".to_owned();
+    let plan = by_base.agreed(&remove("n2"));
+    let s = plan.system.as_ref().unwrap();
+    assert_eq!(s.node(&node("n2")).unwrap().contact, "root@192.0.2.102:22");
+    assert!(
+        said(&plan, ConsequenceKind::Note)
+            .iter()
+            .any(|note| note.contains("reached at root@192.0.2.102:22"))
+    );
     world()
         .runs("web2", &["sb1"], ServiceState::Running)
         .locked("web2", "sb1")
