@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use backstay_core::model::Difference;
 use backstay_core::plan::{ConsequenceKind, Plan};
 
 use super::style::{Style, Tone};
@@ -12,7 +13,7 @@ use backstay_wire::rpc::clean;
 pub fn plan(plan: &Plan, checks: &[Check], overrides: &Overrides, style: Style) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}", style.paint(&clean(&plan.title), Tone::Bold));
-    for difference in &plan.differences {
+    for difference in changes(plan) {
         out.push_str(&style.wrap("  change    ", &clean(&difference.to_string()), Tone::Plain));
     }
     for step in &plan.steps {
@@ -31,6 +32,14 @@ pub fn plan(plan: &Plan, checks: &[Check], overrides: &Overrides, style: Style) 
         out.push_str(&style.wrap("  override  ", &clean(&text), Tone::Bad));
     }
     out
+}
+
+/// The differences worth a line. What comes or goes whole, a member, a service, a lock, is told by the
+/// consequences; only who wrote a document themselves wants to see it key by key.
+pub fn changes(plan: &Plan) -> impl Iterator<Item = &Difference> {
+    let written = plan.command.starts_with("backstay apply");
+    let changed = move |d: &&Difference| written || (d.before.is_some() && d.after.is_some());
+    plan.differences.iter().filter(changed)
 }
 
 /// A kind of consequence as a word.

@@ -10,7 +10,7 @@ use super::super::layers::operation::{Operation, Outcome, Phase};
 use super::super::model::Model;
 use super::super::text::{Text, cut, wrap};
 use super::{body, put};
-use crate::output::plan::kind_word;
+use crate::output::plan::{changes, kind_word};
 use crate::output::style::Tone;
 
 /// Lines of the question and its buttons.
@@ -108,7 +108,7 @@ fn plan_lines(plan: &Plan, columns: usize) -> Vec<Text> {
             columns,
         ));
     }
-    for difference in &plan.differences {
+    for difference in changes(plan) {
         lines.extend(wrap(
             "  change    ",
             &clean(&difference.to_string()),
