@@ -91,8 +91,9 @@ fn t03_f2_f8_power_failure_and_return() {
 }
 
 #[test]
-fn t04_f11_a_node_shuts_down_in_good_order() {
+fn t04_f11_s7_a_node_shuts_down_in_good_order_and_comes_back() {
     twice("poweroff");
+    twice("reboot-away");
 }
 
 #[test]

@@ -79,16 +79,14 @@ fn probe(aliases: &[IpNet], ours: &[IpAddr], within: Duration) -> std::io::Resul
     let addresses: Vec<IpAddr> = aliases.iter().map(IpNet::addr).collect();
     let mut watched = addresses.clone();
     watched.extend(ours);
+    // Every question is a probe, which claims nothing: one from an address of this interface could be one from an
+    // alias that is up and closed here, and whoever heard it would send to this node what is for the holder.
     let heard = question(&interface, &watched, within, false, || {
-        for address in &addresses {
-            announcer.probe(*address)?;
-        }
-        for base in ours {
-            if let Some(source) = own_address(&interface, *base) {
-                announcer.ask(source, *base)?;
-            }
-        }
-        Ok(())
+        let ours = ours.iter().filter(|base| on_link(&interface, **base));
+        addresses
+            .iter()
+            .chain(ours)
+            .try_for_each(|address| announcer.probe(*address))
     })?;
     let known: BTreeSet<Mac> = heard
         .iter()
@@ -115,7 +113,7 @@ fn reference_answers(
         return Ok(Some(false));
     };
     let gateways = network.gateways(Some(interface.index))?;
-    let on_link = |address: &IpAddr| own_address(&interface, *address).is_some();
+    let on_link = |address: &IpAddr| on_link(&interface, *address);
     // One that lies behind the gateway is reached only if the gateway is.
     let target = reference
         .filter(on_link)
@@ -126,22 +124,25 @@ fn reference_answers(
     if interface.carries(target) {
         return Ok(Some(interface.carrier));
     }
-    let Some(source) = own_address(&interface, target) else {
-        return Ok(Some(false));
-    };
     let announcer = Announcer::open(&interface.name)?;
+    // From the base address, which is this node's own; from nowhere if that is of another network.
+    let nets = interface.addresses.iter().map(|address| address.net);
+    let own = nets.filter(|net| net.addr() == base && net.contains(&target));
+    let from_base = own.count() > 0;
     let heard = question(&interface, &[target], within, true, || {
-        announcer.ask(source, target)
+        if from_base {
+            announcer.ask(base, target)
+        } else {
+            announcer.probe(target)
+        }
     })?;
     Ok(Some(!heard.is_empty()))
 }
 
-/// An address of the interface on the subnet of another.
-fn own_address(interface: &Interface, other: IpAddr) -> Option<IpAddr> {
-    let nets = interface.addresses.iter().map(|address| address.net);
-    nets.filter(|net| net.contains(&other) && net.addr() != other)
-        .map(|net| net.addr())
-        .next()
+/// Whether the interface has an address on the subnet of another, which is not its own.
+fn on_link(interface: &Interface, other: IpAddr) -> bool {
+    let mut nets = interface.addresses.iter().map(|address| address.net);
+    nets.any(|net| net.contains(&other) && net.addr() != other)
 }
 
 /// Asks several times and collects who uses the watched addresses, until the time is over or, with `first`, one

@@ -15,8 +15,8 @@ use super::scenes;
 
 /// The service and nodes that are tried.
 pub(super) const SERVICE: &str = "web1";
-const HOME: &str = "n1";
-const STANDBY: &str = "sb1";
+pub(super) const HOME: &str = "n1";
+pub(super) const STANDBY: &str = "sb1";
 
 pub(super) type Figures = BTreeMap<String, f64>;
 type Trial = fn(&Ground) -> Result<(ProbeReport, Figures)>;
@@ -27,6 +27,7 @@ const TRIALS: &[(&str, &str, Trial)] = &[
     ("power", "lan", power),
     ("power-fast", "fast", power),
     ("poweroff", "lan", poweroff),
+    ("reboot-away", "lan", scenes::reboot_away),
     ("move", "lan", move_there),
     ("fallback", "lan", move_back),
     ("agent-restart", "lan", agent_restart),

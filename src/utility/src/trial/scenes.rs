@@ -2,14 +2,14 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use backstay_core::engine::ServiceState;
+use backstay_core::engine::{NodeState, NodeView, ServiceState};
 use backstay_lab::probe::ProbeReport;
 
-use super::faults::{Figures, SERVICE, never_two, probed, split, undisturbed};
-use super::ground::{CLUSTER, Ground, at_home, create_command, runs_on};
+use super::faults::{Figures, HOME, SERVICE, STANDBY, never_two, probed, split, undisturbed};
+use super::ground::{CLUSTER, Ground, LIMIT, at_home, create_command, runs_on};
 
 /// C11: the cluster is made while clients talk through the present address: a TCP connection that is open
 /// lives on, and no probe is lost.
@@ -45,6 +45,27 @@ pub(super) fn split_then_automatic(ground: &Ground) -> Result<(ProbeReport, Figu
     let ((report, mut figures), returned) = tried?;
     figures.insert("returned_s".to_owned(), returned.as_secs_f64());
     Ok((report, figures))
+}
+
+/// S7: home is restarted while its service is away: its own network configuration brings the alias up, which the
+/// gate keeps closed, and clients of the standby see nothing of it.
+pub(super) fn reboot_away(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    ground.backstay(&["service", "move", SERVICE, "--to", "standby"])?;
+    let report = probed(ground, || {
+        ground.run_in(HOME, "systemctl", &["--no-block", "poweroff"])?;
+        ground.lab.wait_off(HOME, LIMIT)?;
+        ground.lab.revive(HOME)?;
+        ground.lab.wait_ready(HOME, LIMIT)?;
+        ground.wait("home is up again", |v| {
+            let up = |n: &NodeView| n.name.as_str() == HOME && n.state == NodeState::Up;
+            v.nodes.iter().any(up) && runs_on(v, SERVICE, STANDBY)
+        })?;
+        // Longer than it asks whether the alias is in use.
+        std::thread::sleep(Duration::from_secs(3));
+        Ok(())
+    })?;
+    undisturbed(&report)?;
+    Ok((report, Figures::new()))
 }
 
 /// F3 to F6 and L1 with real nodes: two die, the more important service has the standby; a locked one stays.
