@@ -99,7 +99,7 @@ pub(crate) const CLUSTER: [Entry; 9] = [
             Choice("Fallback", "automatic"),
             Text("Priority", "50"),
         ],
-        flags: "service set web1 --fallback auto --priority 50",
+        flags: "service set web1 --priority 50 --fallback auto",
         ..BLANK
     },
     Entry {
@@ -110,7 +110,7 @@ pub(crate) const CLUSTER: [Entry; 9] = [
             Choice("Node", "n2"),
             Service(WEB2),
         ],
-        flags: "cluster add-node shop n2 --service web2=n2,alias=192.0.2.102/24,base=192.0.2.12/24,unit=web2.service,priority=70",
+        flags: "cluster add-node shop n2 --service web2=n2,alias=192.0.2.102/24,base=192.0.2.12/24,priority=70,unit=web2.service",
         ..BLANK
     },
     Entry {

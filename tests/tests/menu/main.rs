@@ -66,11 +66,12 @@ fn t01_u1_menu_and_flags_leave_the_same_documents() {
         }
     }
     menu.quit();
-    for ((entry, told, documents), by_flags) in by_menu.iter().zip(by_flags()) {
+    for ((entry, _, documents), by_flags) in by_menu.iter().zip(by_flags()) {
         assert_eq!(documents, by_flags, "after {}", entry.flags);
-        let typed = format!("backstay --lab {}", entry.flags);
-        assert_eq!(*told, typed.replace(' ', ""));
     }
+    let told: Vec<&str> = by_menu.iter().map(|(_, told, _)| told.as_str()).collect();
+    let typed = |entry: Entry| format!("backstay --lab {}", entry.flags).replace(' ', "");
+    assert_eq!(told, all().map(typed).collect::<Vec<String>>());
 }
 
 /// In CI each entry is cut off at one moment; with `BACKSTAY_ALL_MOMENTS` set, each at every moment.
