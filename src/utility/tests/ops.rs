@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use backstay::ops::apply::apply;
+use backstay::ops::lookout::{self, News};
 use backstay::ops::watch::watch;
 use backstay::ops::{Cancel, Picture, contact, preflight};
 use backstay::remote::contacts::Contacts;
@@ -519,4 +520,39 @@ fn every_other_end_says_that_the_change_took_effect() {
             "{failure}"
         );
     }
+}
+
+fn seen_by(n: &str) -> Status {
+    let mut status = view(ServiceState::Running, &["n1"], 3);
+    status.clusters[0].seen_by = name(n);
+    status
+}
+
+#[test]
+fn u7_who_watches_is_told_who_falls_silent_and_sees_with_the_next() {
+    let world = world();
+    for n in ["n1", "n2"] {
+        world.with(n, |a| a.watch = vec![seen_by(n)]);
+    }
+    let cancel = Cancel::default();
+    // One way in is named; the system knows the others.
+    let mut gatherer = world.gatherer(LONG);
+    gatherer.entries.truncate(1);
+    let heard = lookout::keep(gatherer, cancel.clone()).unwrap();
+    let mut next = || heard.recv_timeout(LONG).unwrap();
+    let News::Seen(first) = next() else {
+        panic!("nothing was seen")
+    };
+    assert_eq!(first.views[0].seen_by, name("n1"));
+    world.manner("n1", Manner::Wedged);
+    let silent = std::iter::repeat_with(&mut next).find_map(|news| match news {
+        News::Silent(names) => Some(names),
+        News::Seen(_) | News::Failed(_) => None,
+    });
+    assert_eq!(silent.unwrap(), ["n1"]);
+    match next() {
+        News::Seen(seen) => assert_eq!(seen.views[0].seen_by, name("n2")),
+        other => panic!("{other:?}"),
+    }
+    cancel.set();
 }

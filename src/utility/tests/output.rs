@@ -209,6 +209,31 @@ fn u7_a_cluster_that_nobody_answers_for_is_unknown() {
 }
 
 #[test]
+fn u7_an_old_picture_says_how_old_it_is_and_nothing_of_what_to_do() {
+    let silent = ["n1".to_owned()];
+    let at = |age_ms| status::Stale {
+        wall: 1_700_000_000,
+        age_ms,
+        silent: &silent,
+    };
+    let text = status::status_as_of(&seen(false), None, Some(&at(8_200)), ASCII);
+    assert!(
+        text.starts_with("as of 22:13:20 UTC, 8.0 s old; n1 does not answer\n"),
+        "{text}"
+    );
+    assert!(text.contains("web1     n1    -> sb1"), "{text}");
+    assert!(!text.contains(&cluster().advice), "{text}");
+    // Never its last state.
+    let text = status::status_as_of(&seen(false), None, Some(&at(10_000)), ASCII);
+    assert!(
+        text.contains("demo  unknown") && !text.contains("sb1"),
+        "{text}"
+    );
+    let same = status::status_as_of(&seen(false), None, None, ASCII);
+    assert_eq!(same, status::status(&seen(false), None, ASCII));
+}
+
+#[test]
 fn u2_signs_and_colours_come_only_where_they_can_be_shown() {
     let rich = Style {
         color: true,

@@ -5,24 +5,26 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backstay_core::engine::{AlarmView, ClusterView};
 use backstay_core::model::{ClusterName, NodeName, ServiceName};
-use backstay_wire::rpc::{Audit, AuditEntry, History, HistoryEntry, Request, Status};
+use backstay_wire::rpc::{Audit, AuditEntry, History, HistoryEntry, Request};
 use serde_json::json;
 
 use super::context::{Context, say, say_json};
 use crate::failure::{Exit, Failure};
-use crate::ops::Picture;
-use crate::ops::gather::{Seen, best_views};
+use crate::ops::gather::{Seen, wall_ms};
+use crate::ops::lookout::{self, News};
+use crate::ops::{Gatherer, Picture};
+use crate::output::status::Stale;
 use crate::output::{history as timelines, json, lists, status as pictures};
 use crate::remote::RemoteError;
 
-/// How often status is asked for while it is watched.
+/// How often what is watched is shown.
 const EVERY: Duration = Duration::from_millis(500);
-/// How long to wait before asking again when nobody answers.
-const AGAIN: Duration = Duration::from_secs(1);
+/// From this age on what is watched says how old it is.
+const STALE: Duration = Duration::from_secs(3);
 
 /// `status [CLUSTER] [--watch]`.
 pub(super) fn status(
@@ -33,8 +35,7 @@ pub(super) fn status(
     let gatherer = context.gatherer()?;
     if watch {
         context.guard();
-        watch_status(context, &gatherer, only);
-        return Ok(Exit::Done);
+        return watch_status(context, gatherer, only).map(|()| Exit::Done);
     }
     let seen = gatherer.status()?;
     if let Some(only) = only
@@ -70,46 +71,114 @@ fn show_status(context: &Context, seen: &Seen, only: Option<&ClusterName>, one_l
     }
 }
 
-fn watch_status(context: &Context, gatherer: &crate::ops::Gatherer, only: Option<&ClusterName>) {
-    let terminal = std::io::stdout().is_terminal() && !context.json();
-    let mut last = None;
-    let mut seen: Option<Seen> = None;
+fn watch_status(
+    context: &Context,
+    gatherer: Gatherer,
+    only: Option<&ClusterName>,
+) -> Result<(), Failure> {
+    let heard = lookout::keep(gatherer, context.cancel.clone())?;
+    let mut watch = Watch {
+        context,
+        only,
+        terminal: std::io::stdout().is_terminal() && !context.json(),
+        last: None,
+        silent: Vec::new(),
+        failed: None,
+        told: None,
+    };
     while !context.cancel.is_set() {
-        // The sessions are kept as long as they answer; else everything is looked up anew.
-        let fresh = match seen.take() {
-            Some(mut old) if old.unseen.is_empty() => again(&mut old).then_some(old),
-            _ => None,
-        };
-        let now = match fresh {
-            Some(fresh) => Ok(fresh),
-            None => gatherer.status(),
-        };
-        let text = match &now {
-            Ok(now) if context.json() => {
-                json::status(now, only.map(ClusterName::as_str)).to_string() + "\n"
+        match heard.recv_timeout(EVERY) {
+            Ok(news) => watch.take(news),
+            // What is shown grows older by itself.
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        }
+        watch.show();
+    }
+    Ok(())
+}
+
+/// What is shown while status is watched.
+struct Watch<'c> {
+    context: &'c Context,
+    only: Option<&'c ClusterName>,
+    terminal: bool,
+    /// What was seen last, when, and when that was by the wall clock, s since 1970 UTC.
+    last: Option<(Seen, Instant, u64)>,
+    /// Who did not answer since.
+    silent: Vec<String>,
+    /// Why nobody answers.
+    failed: Option<Failure>,
+    /// What was said last where each thing is said once.
+    told: Option<String>,
+}
+
+impl Watch<'_> {
+    fn take(&mut self, news: News) {
+        match news {
+            News::Seen(seen) => {
+                self.last = Some((*seen, Instant::now(), wall_ms() / 1000));
+                (self.silent, self.failed) = (Vec::new(), None);
             }
-            Ok(now) => pictures::status(now, only.map(ClusterName::as_str), context.style),
-            Err(e) if context.json() => json::failure(e).to_string() + "\n",
-            Err(e) => lists::failure(e, context.style),
+            News::Silent(names) => self.silent = names,
+            News::Failed(failure) => self.failed = Some(failure),
+        }
+    }
+
+    /// U7: from so old on it is told how old it is; what is too old is not shown any more.
+    fn stale(&self) -> Option<Stale<'_>> {
+        let (_, at, wall) = self.last.as_ref()?;
+        let age = at.elapsed();
+        (age >= STALE).then(|| Stale {
+            wall: *wall,
+            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            silent: &self.silent,
+        })
+    }
+
+    fn show(&mut self) {
+        let stale = self.stale();
+        let text = match (&self.last, &self.failed) {
+            (None, None) => return,
+            (None, Some(failure)) => self.failure(failure),
+            (Some(_), Some(failure)) if self.context.json() => self.failure(failure),
+            (Some((seen, ..)), _) => self.picture(seen, stale.as_ref()),
         };
-        if terminal {
+        if self.terminal {
             // Home, the text with each line's rest erased, everything below erased: no flicker.
             let lines = text.replace('\n', "\u{1b}[K\r\n");
             say(&format!("\u{1b}[H{lines}\u{1b}[J"));
-        } else {
-            // In a file or a pipe only what is new is worth lines; that time passes is not.
-            let key = now
-                .as_ref()
-                .map(|n| without_ages(n, only))
-                .map_err(Clone::clone);
-            if last.as_ref() != Some(&key) {
-                say(&text);
-            }
-            last = Some(key);
+            return;
         }
-        let pause = if now.is_ok() { EVERY } else { AGAIN };
-        seen = now.ok();
-        nap(context, pause);
+        // In a file or a pipe only what is new is worth lines; that time passes is not.
+        let key = match (&self.last, &self.failed) {
+            (Some((seen, ..)), None) => {
+                let how = stale.map(|s| s.silent.to_vec());
+                format!("{:?} {how:?}", without_ages(seen, self.only))
+            }
+            (_, failed) => format!("{failed:?}"),
+        };
+        if self.told.as_ref() != Some(&key) {
+            say(&text);
+        }
+        self.told = Some(key);
+    }
+
+    fn picture(&self, seen: &Seen, stale: Option<&Stale<'_>>) -> String {
+        let only = self.only.map(ClusterName::as_str);
+        if self.context.json() {
+            json::status(seen, only).to_string() + "\n"
+        } else {
+            pictures::status_as_of(seen, only, stale, self.context.style)
+        }
+    }
+
+    fn failure(&self, failure: &Failure) -> String {
+        if self.context.json() {
+            json::failure(failure).to_string() + "\n"
+        } else {
+            lists::failure(failure, self.context.style)
+        }
     }
 }
 
@@ -132,30 +201,6 @@ fn without_ages(seen: &Seen, only: Option<&ClusterName>) -> (Vec<ClusterView>, u
         }
     }
     (views, seen.unseen.len())
-}
-
-/// Asks the sessions once more; whether all answered.
-fn again(seen: &mut Seen) -> bool {
-    let mut views = Vec::new();
-    for session in &mut seen.sessions {
-        match session.call::<Status>(Request::Status) {
-            Ok(status) => views.extend(status.clusters),
-            Err(_) => return false,
-        }
-    }
-    // A cluster that came or went shows only when the system document is read anew.
-    let same = views.len() == seen.views.len() || !views.is_empty();
-    seen.views = best_views(&views);
-    same
-}
-
-fn nap(context: &Context, time: Duration) {
-    let slice = Duration::from_millis(50);
-    let mut left = time;
-    while !left.is_zero() && !context.cancel.is_set() {
-        std::thread::sleep(slice.min(left));
-        left = left.saturating_sub(slice);
-    }
 }
 
 /// `alarm list`.

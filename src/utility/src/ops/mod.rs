@@ -9,6 +9,7 @@ pub mod crew;
 pub mod enrol;
 pub mod front;
 pub mod gather;
+pub mod lookout;
 pub mod preflight;
 pub mod watch;
 

@@ -11,14 +11,89 @@ use super::style::{Cell, Style, Tone, age, date};
 use crate::ops::gather::Seen;
 use backstay_wire::rpc::clean;
 
+/// What was seen a while ago and is not confirmed since (U7).
+#[derive(Clone, Debug)]
+pub struct Stale<'s> {
+    /// When it was seen, s since 1970 UTC.
+    pub wall: u64,
+    /// How long ago that is.
+    pub age_ms: u64,
+    /// Who did not answer since.
+    pub silent: &'s [String],
+}
+
+/// U7: what was not confirmed for so long is not shown any more, ms.
+pub const UNKNOWN_MS: u64 = 10_000;
+
+impl Stale<'_> {
+    /// `as of 00:39:52 UTC, 8 s old; n1 does not answer`.
+    fn sentence(&self) -> String {
+        let date = date(self.wall);
+        let time = date.split_once(' ').map_or(date.as_str(), |(_, time)| time);
+        let who = match self.silent {
+            [] => "no answer since".to_owned(),
+            [one] => format!("{} does not answer", clean(one)),
+            several => format!("{} do not answer", clean(&several.join(", "))),
+        };
+        format!(
+            "as of {time}, {} old; {who}",
+            age(self.age_ms / 1000 * 1000)
+        )
+    }
+}
+
+/// The same for a picture that may be old: its age stands first, and it says nothing of what to do now. What is
+/// too old is unknown, never its last state.
+pub fn status_as_of(
+    seen: &Seen,
+    only: Option<&str>,
+    stale: Option<&Stale<'_>>,
+    style: Style,
+) -> String {
+    let Some(stale) = stale else {
+        return status(seen, only, style);
+    };
+    let mut out = style.wrap("", &stale.sentence(), Tone::Bad);
+    out.push('\n');
+    if stale.age_ms < UNKNOWN_MS {
+        let (text, _) = pictures(seen, only, style);
+        out.push_str(&text);
+    } else {
+        for name in names(seen, only) {
+            let heading = format!("{name}  unknown");
+            let _ = writeln!(out, "{}", style.paint(&heading, Tone::Bold));
+        }
+        out.push('\n');
+    }
+    let text = "the next node is asked; if none answers: power, network, sshd";
+    out.push_str(&style.wrap("Now: ", text, Tone::Bad));
+    out
+}
+
+fn names<'s>(seen: &'s Seen, only: Option<&str>) -> Vec<&'s str> {
+    let views = seen.views.iter().map(|v| v.name.as_str());
+    let unseen = seen.unseen.iter().map(|(c, _)| c.name.as_str());
+    let all = views.chain(unseen);
+    all.filter(|n| only.is_none_or(|o| *n == o)).collect()
+}
+
 /// Everything that was seen, ending in one line: what to do now.
 pub fn status(seen: &Seen, only: Option<&str>, style: Style) -> String {
+    let (mut out, unseen_any) = pictures(seen, only, style);
+    let views: Vec<&ClusterView> = wanted(seen, only).collect();
+    out.push_str(&now(&views, unseen_any, seen.system.as_ref(), style));
+    out
+}
+
+fn wanted<'s>(seen: &'s Seen, only: Option<&'s str>) -> impl Iterator<Item = &'s ClusterView> {
+    let views = seen.views.iter();
+    views.filter(move |v| only.is_none_or(|o| v.name.as_str() == o))
+}
+
+/// Every cluster, and whether there is one of which nobody answers.
+fn pictures(seen: &Seen, only: Option<&str>, style: Style) -> (String, bool) {
     let mut out = String::new();
-    let views: Vec<&ClusterView> = seen
-        .views
-        .iter()
-        .filter(|v| only.is_none_or(|o| v.name.as_str() == o))
-        .collect();
+    let views: Vec<&ClusterView> = wanted(seen, only).collect();
     for view in &views {
         out.push_str(&cluster(view, style));
         out.push('\n');
@@ -49,8 +124,7 @@ pub fn status(seen: &Seen, only: Option<&str>, style: Style) -> String {
     if views.is_empty() && !unseen_any {
         out.push_str(&free(seen.system.as_ref(), style));
     }
-    out.push_str(&now(&views, unseen_any, seen.system.as_ref(), style));
-    out
+    (out, unseen_any)
 }
 
 fn system_role(system: Option<&SystemDocument>, name: &NodeName) -> &'static str {
