@@ -48,7 +48,7 @@ fn focus(text: &str) -> String {
 
 /// Whether an operation is over.
 pub(crate) fn is_over(text: &str) -> bool {
-    text.contains("The same by command:")
+    text.contains("The same by command:") || text.contains("To do it by command:")
 }
 
 /// The menu.
@@ -172,10 +172,13 @@ impl Menu {
         }
         let text = self.screen.text();
         assert!(asked(&text), "nothing is asked:\n{text}");
-        if !entry.to_type.is_empty() {
-            self.screen.answer(entry.to_type);
-        }
-        self.screen.answer("\t");
+        // The right name marks the button.
+        let keys = if entry.to_type.is_empty() {
+            "\t"
+        } else {
+            entry.to_type
+        };
+        self.screen.answer(keys);
         self.screen
             .until(">[ Go on ]", |text| text.contains(">[ Go on ]"));
     }

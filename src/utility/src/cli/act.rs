@@ -94,8 +94,17 @@ pub(super) fn carry_out(
         );
         return Ok(End::Dry);
     }
-    context.confirm("Go on?")?;
+    context.confirm_named(ends(action), "Go on?")?;
     carry_through(context, &plan, picture)
+}
+
+/// What ends with an action: its name has to be typed.
+fn ends(action: &Action) -> Option<&str> {
+    match action {
+        Action::DeleteCluster { cluster } => Some(cluster.as_str()),
+        Action::RemoveClusterNode { node, .. } => Some(node.as_str()),
+        _ => None,
+    }
 }
 
 /// From an agreed plan to the end.

@@ -294,6 +294,30 @@ impl Context {
         }
     }
 
+    /// Asks for the name of what ends, where there is one; else whether to go on. The menu has asked for it before.
+    ///
+    /// # Errors
+    /// No, or nobody can be asked.
+    pub(crate) fn confirm_named(&self, name: Option<&str>, question: &str) -> Result<(), Failure> {
+        let Some(name) = name.filter(|_| !self.common.yes && self.front.is_none()) else {
+            return self.confirm(question);
+        };
+        if !self.can_ask() {
+            return self.confirm(question);
+        }
+        loop {
+            let typed = dialoguer::Input::<String>::new()
+                .with_prompt(format!("Type {name} to go on; nothing cancels"))
+                .allow_empty(true)
+                .interact_text();
+            match typed.as_deref().map(|typed| named(typed, name)) {
+                Ok(Named::Right) => return Ok(()),
+                Ok(Named::Other) => self.note(&format!("that is not the name: it is {name}")),
+                Ok(Named::Nothing) | Err(_) => return Err(Failure::cancelled()),
+            }
+        }
+    }
+
     /// The answer, or a part of it, on the terminal; a line beside it where somebody else stands in front.
     pub(crate) fn say(&self, text: &str) {
         match &self.front {
@@ -314,6 +338,22 @@ impl Context {
     }
 }
 
+/// What was typed where a name is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    Right,
+    Other,
+    Nothing,
+}
+
+fn named(typed: &str, name: &str) -> Named {
+    match typed.trim() {
+        "" => Named::Nothing,
+        typed if typed == name => Named::Right,
+        _ => Named::Other,
+    }
+}
+
 /// The answer.
 pub(crate) fn say(text: &str) {
     // Nobody may be there to read it any more (`| head`); that is no error of ours.
@@ -330,4 +370,23 @@ pub(crate) fn say_json(value: &serde_json::Value, one_line: bool) {
         format!("{value:#}")
     };
     say(&(text + "\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_name_is_the_name() {
+        for (typed, meant) in [
+            ("shop", Named::Right),
+            (" shop ", Named::Right),
+            ("sho", Named::Other),
+            ("y", Named::Other),
+            ("Shop", Named::Other),
+            (" ", Named::Nothing),
+        ] {
+            assert_eq!(named(typed, "shop"), meant, "{typed:?}");
+        }
+    }
 }

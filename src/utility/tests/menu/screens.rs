@@ -129,7 +129,7 @@ fn choose_shop(menu: &mut Menu) {
 fn working(menu: &mut Menu) {
     choose_shop(menu);
     menu.typed("shop");
-    menu.keys(&[Tab, Enter]);
+    menu.key(Enter);
     let nodes = [name("n1"), name("n3"), name("sb1")];
     let told =
         |line: &str, kind, on: &[_], stage| Event::Told(Told::line(line).of(kind, on, stage));
@@ -273,7 +273,6 @@ fn selection_alarm_and_danger_are_seen_with_and_without_colours() {
         assert!(look(&menu, ">[ Cancel ]").1.contains(Modifier::REVERSED));
         assert_eq!(look(&menu, "the history of").0, bad);
         menu.typed("shop");
-        menu.key(Tab);
         let go = look(&menu, ">[ Go on ]");
         assert_eq!(go.0, bad);
         assert!(go.1.contains(Modifier::REVERSED | Modifier::BOLD));
@@ -356,7 +355,7 @@ fn a_failover_is_shown_as_bars() {
             service: Some("web2".parse().unwrap()),
             wall_ms: 1_700_000_000_000_u64.saturating_add(scale.saturating_mul(ms)),
             record: Record {
-                at: Mono::from_millis(50_000),
+                at: Mono::from_millis(50_000 + ms),
                 service: None,
                 term: 4,
                 rule: RuleId::of("F2"),

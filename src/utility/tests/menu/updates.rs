@@ -347,9 +347,21 @@ fn what_ends_asks_for_its_name() {
         );
         menu.typed("shop");
         assert!(menu.keys(&[Enter]).is_empty(), "nor with another");
+        let said = format!("That is not the name: it is {right}.");
+        assert!(text(&menu).contains(&said), "{}", text(&menu));
+        assert!(matches!(phase(&menu), Phase::Asking(_)));
         menu.keys(&[backstay::tui::keys::Key::Ctrl('u')]);
+        // Who has typed it needs no other key than Return.
         menu.typed(right);
+        assert!(menu.model.operation.as_ref().unwrap().go);
         assert_eq!(menu.keys(&[Enter]), [Cmd::Answer(true)]);
+        ask(&mut menu);
+        menu.typed(right);
+        menu.key(backstay::tui::keys::Key::Backspace);
+        assert!(!menu.model.operation.as_ref().unwrap().go);
+        // Cancel is marked as long as nothing is typed.
+        menu.keys(&[backstay::tui::keys::Key::Ctrl('u')]);
+        assert_eq!(menu.keys(&[Enter]), [Cmd::Answer(false)]);
     }
 }
 

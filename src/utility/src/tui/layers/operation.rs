@@ -132,6 +132,18 @@ impl Operation {
         self.to_type.as_ref().is_none_or(|name| *name == self.typed)
     }
 
+    /// Whether Return can't be meant: another name was begun, or none where the button needs it.
+    fn is_misnamed(&self) -> bool {
+        !self.is_typed() && (self.go || !self.typed.is_empty())
+    }
+
+    /// Who has typed the name wants to go on; who has not can't.
+    fn follow_name(&mut self) {
+        if self.to_type.is_some() {
+            self.go = self.is_typed();
+        }
+    }
+
     fn turn(&mut self, phase: Phase) {
         self.phase = phase;
         // The focus is on Cancel, and keys that were on their way are not meant for what is new.
@@ -341,13 +353,24 @@ pub fn key(model: &mut Model, key: Key, order: Option<Order>) -> Vec<Cmd> {
         (Some(Order::Down | Order::PageDown), _) => operation.scroll += 3,
         (Some(Order::Erase), _) => {
             operation.typed.pop();
+            operation.follow_name();
         }
-        (Some(Order::EraseAll), _) => operation.typed.clear(),
-        (Some(Order::Open), _) if !operation.go => return answer(model, false),
-        (Some(Order::Open), _) if operation.is_typed() => return answer(model, true),
+        (Some(Order::EraseAll), _) => {
+            operation.typed.clear();
+            operation.follow_name();
+        }
+        (Some(Order::Open), _) if operation.is_misnamed() => {
+            let name = operation.to_type.clone().unwrap_or_default();
+            model.toast = Some(format!("That is not the name: it is {name}."));
+        }
+        (Some(Order::Open), _) => {
+            let go = operation.go;
+            return answer(model, go);
+        }
         (Some(Order::Back), _) => return answer(model, false),
         (None, Key::Char(c)) if operation.to_type.is_some() && operation.typed.len() < 64 => {
             operation.typed.push(c);
+            operation.follow_name();
         }
         _ => {}
     }

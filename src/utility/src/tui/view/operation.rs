@@ -206,7 +206,12 @@ fn result(model: &Model, operation: &Operation, outcome: &Outcome, columns: usiz
         lines.extend(wrap("  ", &text, Tone::Bad, columns));
         lines.push(Text::default());
     }
-    lines.extend(wrap("", "The same by command:", Tone::Dim, columns));
+    let head = if outcome.well {
+        "The same by command:"
+    } else {
+        "To do it by command:"
+    };
+    lines.extend(wrap("", head, Tone::Dim, columns));
     lines.extend(wrap(
         "  ",
         &operation.command(&model.options),
