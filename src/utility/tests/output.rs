@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use backstay::ops::gather::Seen;
 use backstay::output::style::Style;
-use backstay::output::{history, json, lists, status};
+use backstay::output::{audit, history, json, lists, status};
 use backstay::{Exit, Failure};
 use backstay_core::engine::{
     AddressView, AlarmView, ClusterView, LockView, NodeState, NodeView, Record, ServiceState,
@@ -14,7 +14,7 @@ use backstay_core::model::{
     ClusterId, Fallback, NodeName, Problem, Role, RuleId, Safety, SystemCluster,
 };
 use backstay_core::time::Mono;
-use backstay_wire::rpc::HistoryEntry;
+use backstay_wire::rpc::{AuditEntry, HistoryEntry};
 
 const ASCII: Style = Style {
     color: false,
@@ -273,8 +273,105 @@ fn u10_a_failover_is_a_timeline() {
         entry(7, 3_150, Some(Stage::Healthy), "all units run"),
         entry(8, 9_000, None, "n1 is still down"),
     ];
-    let text = history::history(&entries, ASCII);
+    let text = history::history(&entries, false, ASCII);
     same("history.txt", &text);
+}
+
+/// A decision of a cluster, at so many ms since both clocks' start.
+fn decided(node: &str, wall: u64, at: u64, stage: Option<Stage>, sentence: &str) -> HistoryEntry {
+    HistoryEntry {
+        id: wall,
+        node: name(node),
+        cluster: "demo".parse().unwrap(),
+        service: stage.map(|_| "web1".parse().unwrap()),
+        wall_ms: 1_700_000_000_000 + wall,
+        record: Record {
+            at: Mono::from_millis(50_000 + at),
+            service: None,
+            term: 4,
+            rule: RuleId::of("F2"),
+            sentence: sentence.to_owned(),
+            stage,
+            took_us: None,
+        },
+    }
+}
+
+/// The engine writes down when it last heard a node when it has given the node up.
+#[test]
+fn u10_a_timeline_begins_when_its_first_stage_was() {
+    let entries = [
+        decided("n3", 2_000, 2_000, None, "n1 missed beats"),
+        decided("sb1", 3_000, 0, Some(Stage::LastHeard), "n1 was heard"),
+        decided("sb1", 3_001, 3_000, Some(Stage::Confirmed), "n1 is down"),
+        decided("sb1", 3_140, 3_140, Some(Stage::Started), "web1.service"),
+    ];
+    let text = history::history(&entries, false, ASCII);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("2023-11-14 22:13:20 UTC"), "{text}");
+    assert!(lines[1].starts_with("         0 ms  last heard"), "{text}");
+    assert!(lines[2].starts_with("      3000 ms  confirmed "), "{text}");
+    assert!(lines[3].starts_with("      3140 ms  started   "), "{text}");
+    assert!(lines[4].contains("n1 missed beats"), "{text}");
+}
+
+#[test]
+fn what_several_nodes_saw_stands_once() {
+    let entries = [
+        decided("n1", 0, 0, None, "alarm: n2 is down"),
+        decided("n3", 20, 9, None, "alarm: n2 is down"),
+        decided("sb1", 40, 7, None, "alarm: n2 is down"),
+        decided("n1", 5_000, 5_000, None, "alarm over: n2 is down"),
+        // Again, and of one that saw it before: another time.
+        decided("n1", 9_000, 9_000, None, "alarm: n2 is down"),
+    ];
+    let text = history::history(&entries, false, ASCII);
+    assert_eq!(
+        text,
+        "2023-11-14 22:13:20 UTC  alarm: n2 is down (F2), seen by n1, n3 and sb1\n\
+         2023-11-14 22:13:25 UTC  n1  alarm over: n2 is down (F2)\n\
+         2023-11-14 22:13:29 UTC  n1  alarm: n2 is down (F2)\n"
+    );
+    assert_eq!(history::history(&entries, true, ASCII).lines().count(), 5);
+}
+
+#[test]
+fn u11_a_change_is_one_line_with_who_what_where_from_and_the_result() {
+    let call = |node: &str, ms: u64, what: &str, result: &str| {
+        let entry = AuditEntry {
+            wall_ms: 1_700_000_000_000 + ms,
+            user: "root@vm".to_owned(),
+            from: "192.0.2.9".to_owned(),
+            what: what.to_owned(),
+            result: result.to_owned(),
+        };
+        (node.to_owned(), entry)
+    };
+    let lock = "take the change lock: lock web1";
+    let move_it = "take the change lock: move web1 to sb1";
+    let back = "give the change lock back";
+    let entries = [
+        call("n1", 0, lock, "done"),
+        call("sb1", 1, lock, "done"),
+        call("n1", 2, "stage a cluster document", "done"),
+        call("sb1", 2, "stage a cluster document", "done"),
+        call("n1", 3, "commit revision 4 of cluster 7", "done"),
+        call("sb1", 4, "commit revision 4 of cluster 7", "refused: full"),
+        call("n1", 5, back, "done"),
+        call("sb1", 5, back, "done"),
+        call("n1", 9_000, move_it, "refused: it is locked"),
+        call("n1", 20_000, "enrol as n1 (7)", "done"),
+    ];
+    assert_eq!(
+        audit::audit(&entries, false, ASCII),
+        "2023-11-14 22:13:20 UTC  root@vm from 192.0.2.9: lock web1: done, but refused by\n\
+         \x20                        sb1: full (n1, sb1)\n\
+         2023-11-14 22:13:29 UTC  root@vm from 192.0.2.9: move web1 to sb1: refused by\n\
+         \x20                        n1: it is locked (n1)\n\
+         2023-11-14 22:13:40 UTC  root@vm from 192.0.2.9: enrol as n1 (7): done (n1)\n"
+    );
+    let full = audit::audit(&entries, true, ASCII);
+    assert_eq!(full.matches("give the change lock back").count(), 2);
 }
 
 #[test]

@@ -250,6 +250,11 @@ impl Context {
         self.common.output == Output::Json
     }
 
+    /// Whether everything is to be said.
+    pub(crate) fn full(&self) -> bool {
+        self.common.verbose > 0
+    }
+
     /// A line on how it goes, beside the answer.
     pub(crate) fn note(&self, line: &str) {
         self.told(&Told::line(line));

@@ -18,7 +18,7 @@ use crate::ops::gather::{Seen, wall_ms};
 use crate::ops::lookout::{self, News};
 use crate::ops::{Gatherer, Picture};
 use crate::output::status::Stale;
-use crate::output::{history as timelines, json, lists, status as pictures};
+use crate::output::{audit as audits, history as timelines, json, lists, status as pictures};
 use crate::remote::RemoteError;
 
 /// How often what is watched is shown.
@@ -307,7 +307,7 @@ pub(super) fn history(
             say_json(&json::document("HistoryEntry", entry), true);
         }
     } else {
-        say(&timelines::history(&entries, context.style));
+        say(&timelines::history(&entries, context.full(), context.style));
     }
     if !follow {
         return Ok(exit);
@@ -422,7 +422,7 @@ pub(super) fn audit(context: &Context, limit: u32) -> Result<Exit, Failure> {
             .collect();
         say_json(&json::document("Audit", json!({"entries": items})), false);
     } else {
-        say(&lists::audit(&all, context.style));
+        say(&audits::audit(&all, context.full(), context.style));
     }
     Ok(exit)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use backstay_core::engine::Stage;
+use backstay_core::model::NodeName;
 use backstay_wire::rpc::HistoryEntry;
 
 use super::style::{Style, Tone, date};
@@ -39,14 +40,37 @@ fn failover(entry: &HistoryEntry) -> Option<Failover> {
 /// A decision, or a failover that is made of several.
 #[derive(Clone, Debug)]
 pub enum Item<'a> {
-    /// One that stands alone.
-    Decision(&'a HistoryEntry),
-    /// The stages of one failover, each with its ms since the first.
-    Failover(Vec<(u64, &'a HistoryEntry)>),
+    /// One that stands alone, and whoever else has it word by word.
+    Decision(&'a HistoryEntry, Vec<&'a NodeName>),
+    /// The stages of one failover.
+    Failover(Timeline<'a>),
 }
 
-/// Entries of one or several nodes in the order of time, stages of one failover together.
-pub fn items(entries: &[HistoryEntry]) -> Vec<Item<'_>> {
+impl Item<'_> {
+    /// When it was or began, ms since 1970 UTC.
+    fn at(&self) -> u64 {
+        match self {
+            Self::Decision(entry, _) => entry.wall_ms,
+            Self::Failover(timeline) => timeline.begin,
+        }
+    }
+}
+
+/// The stages of one failover.
+#[derive(Clone, Debug)]
+pub struct Timeline<'a> {
+    /// When the first was, ms since 1970 UTC.
+    pub begin: u64,
+    /// Each with its ms since then.
+    pub stages: Vec<(u64, &'a HistoryEntry)>,
+}
+
+/// What several nodes say within so long is one thing, ms.
+const TOGETHER: u64 = 60_000;
+
+/// Entries of one or several nodes in the order of time, stages of one failover together; what several nodes
+/// saw stands once, unless all is wanted in `full`.
+pub fn items(entries: &[HistoryEntry], full: bool) -> Vec<Item<'_>> {
     let mut sorted: Vec<&HistoryEntry> = entries.iter().collect();
     sorted.sort_by_key(|e| (e.wall_ms, e.node.clone(), e.id));
     let mut timelines: BTreeMap<Failover, Vec<&HistoryEntry>> = BTreeMap::new();
@@ -56,42 +80,68 @@ pub fn items(entries: &[HistoryEntry]) -> Vec<Item<'_>> {
         }
     }
     let mut found = Vec::new();
+    // Where what was said last stands, by what it says.
+    let mut said: BTreeMap<_, usize> = BTreeMap::new();
     for entry in sorted {
-        match failover(entry) {
-            // Shown whole where its first stage stands.
-            Some(key) => {
-                let stages = timelines.remove(&key);
-                found.extend(stages.map(|s| Item::Failover(with_offsets(s))));
+        // A failover is shown whole where its first stage stands.
+        if let Some(key) = failover(entry) {
+            let stages = timelines.remove(&key);
+            found.extend(stages.map(|s| Item::Failover(timeline_of(&s))));
+            continue;
+        }
+        let what = (&entry.cluster, &entry.service, &entry.record.sentence);
+        let before = said.get(&what).and_then(|at| found.get_mut(*at));
+        match before.filter(|_| !full) {
+            Some(Item::Decision(first, by))
+                if entry.wall_ms - first.wall_ms < TOGETHER && !by.contains(&&entry.node) =>
+            {
+                by.push(&entry.node);
             }
-            None => found.push(Item::Decision(entry)),
+            _ => {
+                said.insert(what, found.len());
+                found.push(Item::Decision(entry, vec![&entry.node]));
+            }
         }
     }
+    // A failover began before its first stage was written down.
+    found.sort_by_key(Item::at);
     found
 }
 
-fn with_offsets(mut stages: Vec<&HistoryEntry>) -> Vec<(u64, &HistoryEntry)> {
-    stages.sort_by_key(|e| (e.wall_ms, e.record.stage, e.id));
-    let Some(first) = stages.first().copied() else {
-        return Vec::new();
-    };
-    // Two nodes' boot clocks can't be compared; on one node they are finer than the wall clock, and no
-    // clock step falls into them.
-    let offset = |entry: &HistoryEntry| {
-        if entry.node == first.node {
-            u64::try_from(entry.record.at.since(first.record.at).as_millis()).unwrap_or(u64::MAX)
-        } else {
-            entry.wall_ms.saturating_sub(first.wall_ms)
-        }
-    };
-    stages.into_iter().map(|e| (offset(e), e)).collect()
+/// A clock that steps, or a boot in between: then the two clocks of a node are further apart than this, ms.
+const APART: u64 = 60_000;
+
+/// When it was, ms since 1970 UTC. A stage may be written down long after it was: by the node's own clock it is
+/// known how long before the others.
+fn happened(entry: &HistoryEntry, stages: &[&HistoryEntry]) -> u64 {
+    let of_node = stages.iter().filter(|e| e.node == entry.node);
+    let millis = |since: std::time::Duration| u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let by_other = of_node.map(|other| {
+        let later = millis(other.record.at.since(entry.record.at));
+        let earlier = millis(entry.record.at.since(other.record.at));
+        other.wall_ms.saturating_add(earlier).saturating_sub(later)
+    });
+    let believed = by_other.filter(|at| at.abs_diff(entry.wall_ms) < APART);
+    believed.min().unwrap_or(entry.wall_ms)
+}
+
+fn timeline_of<'a>(entries: &[&'a HistoryEntry]) -> Timeline<'a> {
+    let timed = entries.iter().map(|e| (happened(e, entries), *e));
+    let mut stages: Vec<(u64, &HistoryEntry)> = timed.collect();
+    stages.sort_by_key(|(at, e)| (*at, e.record.stage, e.id));
+    let begin = stages.first().map_or(0, |(at, _)| *at);
+    for (at, _) in &mut stages {
+        *at -= begin;
+    }
+    Timeline { begin, stages }
 }
 
 /// Entries of one or several nodes in the order of time; stages of one failover together under a heading.
-pub fn history(entries: &[HistoryEntry], style: Style) -> String {
+pub fn history(entries: &[HistoryEntry], full: bool, style: Style) -> String {
     let mut out = String::new();
-    for item in items(entries) {
+    for item in items(entries, full) {
         match item {
-            Item::Decision(entry) => out.push_str(&line(entry, style)),
+            Item::Decision(entry, by) => out.push_str(&decision(entry, &by, style)),
             Item::Failover(stages) => out.push_str(&timeline(&stages, style)),
         }
     }
@@ -103,37 +153,58 @@ pub fn history(entries: &[HistoryEntry], style: Style) -> String {
 
 /// One decision in one or two lines.
 pub fn line(entry: &HistoryEntry, style: Style) -> String {
-    let about = match &entry.service {
-        Some(service) => format!("{} {service}", entry.node),
-        None => entry.node.to_string(),
-    };
-    let head = format!("{}  {about}  ", date(entry.wall_ms / 1000));
+    decision(entry, &[&entry.node], style)
+}
+
+/// The same for what several nodes have.
+pub fn decision(entry: &HistoryEntry, by: &[&NodeName], style: Style) -> String {
     let mut text = clean(&entry.record.sentence);
     if let Some(s) = entry.record.stage {
         text = format!("{}: {text}", stage(s));
     }
-    let text = format!("{text} ({})", entry.record.rule);
+    text = format!("{text} ({})", entry.record.rule);
+    let mut head = format!("{}  ", date(entry.wall_ms / 1000));
+    if by.len() > 1 {
+        text = format!("{text}, seen by {}", and(by));
+    } else {
+        let _ = write!(head, "{} ", entry.node);
+    }
+    if let Some(service) = &entry.service {
+        let _ = write!(head, "{service} ");
+    }
+    if !head.ends_with("  ") {
+        head.push(' ');
+    }
     style.wrap(&head, &text, Tone::Plain)
 }
 
-/// The heading of a failover.
-pub fn heading(first: &HistoryEntry) -> String {
+/// `n1, n3 and sb1`.
+fn and(nodes: &[&NodeName]) -> String {
+    let names: Vec<&str> = nodes.iter().map(|n| n.as_str()).collect();
+    match names.split_last() {
+        Some((last, before)) if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        _ => names.join(""),
+    }
+}
+
+/// The heading of a failover, with the time of its first stage.
+pub fn heading(timeline: &Timeline<'_>) -> String {
+    let Some((_, first)) = timeline.stages.first() else {
+        return String::new();
+    };
     let service = first.service.as_ref().map_or("", |s| s.as_str());
     format!(
         "{}  {service} ({}), term {}",
-        date(first.wall_ms / 1000),
+        date(timeline.begin / 1000),
         first.cluster,
         first.record.term
     )
 }
 
-fn timeline(stages: &[(u64, &HistoryEntry)], style: Style) -> String {
+fn timeline(timeline: &Timeline<'_>, style: Style) -> String {
     let mut out = String::new();
-    let Some((_, first)) = stages.first() else {
-        return out;
-    };
-    let _ = writeln!(out, "{}", style.paint(&heading(first), Tone::Bold));
-    for (offset, entry) in stages {
+    let _ = writeln!(out, "{}", style.paint(&heading(timeline), Tone::Bold));
+    for (offset, entry) in &timeline.stages {
         let name = entry.record.stage.map_or("", stage);
         let head = format!("  {offset:>8} ms  {name:<10}  {:<8} ", entry.node);
         out.push_str(&style.wrap(&head, &clean(&entry.record.sentence), Tone::Plain));

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use backstay_core::model::{ClusterDocument, SystemRole};
-use backstay_wire::rpc::{AuditEntry, Facts};
+use backstay_wire::rpc::Facts;
 
-use super::style::{Cell, Style, Tone, date};
+use super::style::{Cell, Style, Tone};
 use crate::failure::Failure;
 use crate::ops::Picture;
 use backstay_wire::rpc::clean;
@@ -127,26 +127,6 @@ pub fn document(document: &ClusterDocument) -> String {
 
 fn clean_keeping_blanks(line: &str) -> String {
     line.chars().filter(|c| !c.is_control()).collect()
-}
-
-/// U11.
-pub fn audit(entries: &[(String, AuditEntry)], style: Style) -> String {
-    if entries.is_empty() {
-        return "no actions yet\n".to_owned();
-    }
-    let mut out = String::new();
-    for (node, e) in entries {
-        let head = format!("{}  ", date(e.wall_ms / 1000));
-        let text = format!(
-            "{node}: {} from {}: {}: {}",
-            clean(&e.user),
-            clean(&e.from),
-            clean(&e.what),
-            clean(&e.result)
-        );
-        out.push_str(&style.wrap(&head, &text, Tone::Plain));
-    }
-    out
 }
 
 /// A failure: one clear line, everything that is wrong, what to do.

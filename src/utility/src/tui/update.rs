@@ -121,6 +121,8 @@ fn history(model: &mut Model, found: Result<Vec<backstay_wire::rpc::HistoryEntry
             && let Kind::History(entries) = &mut page.kind
         {
             *entries = Some(found.clone());
+            // The newest stands last.
+            page.top = usize::MAX;
         }
     }
 }

@@ -41,8 +41,8 @@ pub struct Page {
 
 /// Opens a page.
 pub fn open(model: &mut Model, kind: Kind) {
-    // The log is read from its end.
-    let top = if matches!(kind, Kind::Log) {
+    // What was done and decided is read from its end.
+    let top = if matches!(kind, Kind::Log | Kind::History(_)) {
         usize::MAX
     } else {
         0

@@ -12,7 +12,7 @@ use super::super::menu::ENTRIES;
 use super::super::model::Model;
 use super::super::text::{Text, pad, table, wrap};
 use super::{body, picture, put};
-use crate::output::history::{Item, heading, items, line as decision, stage};
+use crate::output::history::{Item, Timeline, decision, heading, items, stage};
 use crate::output::lists::{self, role};
 use crate::output::status::{lock, node_word, role_word, service_word, severity_word};
 use crate::output::style::{Cell, Style, Tone, age, date};
@@ -288,17 +288,17 @@ fn alarms(model: &Model) -> Vec<Text> {
     lines
 }
 
-/// U10: newest first; a failover as bars, each from the stage before to its own.
+/// U10: newest last, as the command has it; a failover as bars, each from the stage before to its own.
 fn history(model: &Model, entries: &[HistoryEntry]) -> Vec<Text> {
     let width = columns(model);
     let mut lines = Vec::new();
-    for item in items(entries).into_iter().rev() {
+    for item in items(entries, false) {
         match item {
-            Item::Decision(entry) => {
-                let said = decision(entry, Style::default());
+            Item::Decision(entry, by) => {
+                let said = decision(entry, &by, Style::default());
                 lines.extend(wrap("", said.trim_end(), Tone::Plain, width));
             }
-            Item::Failover(stages) => lines.extend(bars(model, &stages, width)),
+            Item::Failover(timeline) => lines.extend(bars(model, &timeline, width)),
         }
     }
     if lines.is_empty() {
@@ -307,17 +307,14 @@ fn history(model: &Model, entries: &[HistoryEntry]) -> Vec<Text> {
     lines
 }
 
-fn bars(model: &Model, stages: &[(u64, &HistoryEntry)], width: usize) -> Vec<Text> {
-    let (Some((_, first)), Some(total)) = (stages.first(), stages.iter().map(|(ms, _)| *ms).max())
-    else {
-        return Vec::new();
-    };
+fn bars(model: &Model, timeline: &Timeline<'_>, width: usize) -> Vec<Text> {
+    let total = timeline.stages.iter().map(|(ms, _)| *ms).max().unwrap_or(0);
     let mut lines = vec![Text::new(
-        format!("{}, {total} ms in all", heading(first)),
+        format!("{}, {total} ms in all", heading(timeline)),
         Tone::Bold,
     )];
     let mut before = 0;
-    for (ms, entry) in stages {
+    for (ms, entry) in &timeline.stages {
         // Times are another machine's word: they may be anything.
         let place = |ms: u64| u128::from(ms) * u128::from(BAR) / u128::from(total.max(1));
         let last = u128::from(BAR) - 1;
