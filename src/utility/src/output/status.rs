@@ -411,7 +411,7 @@ pub fn what_now(
 ) -> (String, Tone) {
     let worst = views.iter().max_by_key(|v| urgency(v));
     let needing = views.iter().filter(|v| urgency(v).is_some()).count();
-    let text = match worst {
+    let text = match worst.filter(|_| !unseen || needing > 0) {
         Some(view) => {
             let advice = clean(&view.advice);
             let advice = if advice.is_empty() { "nothing to do".to_owned() } else { advice };

@@ -17,7 +17,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier};
 
-use super::fixture::{LOOKS, Menu, name, theme};
+use super::fixture::{LOOKS, Menu, mail, name, shop, theme};
 use backstay::ops::front::{Stage, Told};
 
 fn drawn(menu: &Menu) -> Buffer {
@@ -285,7 +285,25 @@ fn u7_what_is_not_heard_any_more_is_unknown() {
     menu.at = 6_000;
     menu.event(Event::Tick);
     assert!(text(&menu).contains("6.0 s old"), "{}", text(&menu));
-    menu.at = 11_000;
+    // An alarm is as true as before; that all is well is not.
+    assert!(
+        text(&menu).contains("Now: shop: bring n2 back"),
+        "{}",
+        text(&menu)
+    );
+    let mut well = shop();
+    well.alarms.clear();
+    well.advice = "nothing to do: all is well".to_owned();
+    menu.event(Event::View(Box::new(well)));
+    let screen = text(&menu);
+    assert!(
+        screen.contains("Now: no answer from mail for 6.0 s"),
+        "{screen}"
+    );
+    menu.event(Event::View(Box::new(shop())));
+    menu.event(Event::View(Box::new(mail())));
+    menu.at += 6_000;
+    menu.at += 5_000;
     menu.event(Event::Tick);
     let screen = text(&menu);
     assert!(screen.contains("3 clusters unknown"), "{screen}");

@@ -13,7 +13,7 @@ use ratatui::layout::Rect;
 use super::keys::hints;
 use super::layers::{Layer, place};
 use super::menu::{ENTRIES, why_not};
-use super::model::{Age, Model, Pane};
+use super::model::{Age, Cluster, Model, Pane};
 use super::text::{Text, cut, pad, width};
 use crate::output::status::what_now;
 use crate::output::style::{Tone, age};
@@ -188,6 +188,7 @@ fn now(model: &Model, buffer: &mut Buffer) {
             (format!("{}; {hint}", failure.message), Tone::Bad)
         }
         _ if !model.answered => ("asking the nodes how things are".to_owned(), Tone::Plain),
+        _ if is_silent(model) => (unanswered(model), Tone::Warn),
         _ => what_now(&views, unseen, model.system.as_ref()),
     };
     let columns = usize::from(model.size.0) - 2;
@@ -199,6 +200,27 @@ fn now(model: &Model, buffer: &mut Buffer) {
         &line,
         model,
     );
+}
+
+/// U7: what is old can't say that all is well. Alarms stay what they are.
+fn is_silent(model: &Model) -> bool {
+    let (bad, other) = model.alarms();
+    let old = |c: &Cluster| matches!(c.age(model.now), Age::Old(_));
+    bad + other == 0 && model.clusters.iter().any(old)
+}
+
+fn unanswered(model: &Model) -> String {
+    let old = model
+        .clusters
+        .iter()
+        .filter_map(|c| match c.age(model.now) {
+            Age::Old(ms) => Some((ms, &c.name)),
+            _ => None,
+        });
+    old.max().map_or_else(String::new, |(ms, name)| {
+        let old = age(ms / 1000 * 1000);
+        format!("no answer from {name} for {old}; its next node is asked")
+    })
 }
 
 /// The keys; where the filter is being typed, that.
