@@ -170,6 +170,8 @@ use Key::{
 use Place::{Confirm, Filter, Form, Outcome, Page, Pick, Progress};
 
 const LISTS: &[Place] = &[Place::Home, Pick, Page, Progress, Confirm];
+/// Where a hint would take the room of another that counts more.
+const SCREENFULS: &[Place] = &[Place::Home, Pick, Progress, Confirm];
 const EVERYWHERE: &[Place] = &[
     Place::Home,
     Filter,
@@ -409,7 +411,21 @@ pub const TABLE: &[Binding] = &[
     row(LISTS, &[Up], Order::Up, "", "up"),
     row(LISTS, &[Down], Order::Down, "", "down"),
     row(LISTS, &[PageUp], Order::PageUp, "", "a screenful up"),
-    row(LISTS, &[PageDown], Order::PageDown, "", "a screenful down"),
+    row(
+        SCREENFULS,
+        &[PageDown],
+        Order::PageDown,
+        "",
+        "a screenful down",
+    ),
+    row(
+        &[Page],
+        &[PageDown],
+        Order::PageDown,
+        "scroll",
+        "a screenful down",
+    ),
+    row(&[Page], &[Char('?'), F(1)], Order::Help, "help", "the keys"),
     row(
         &[Place::Home, Page, Pick],
         &[Home],

@@ -5,7 +5,7 @@ use backstay_wire::rpc::clean;
 
 use super::keys::{Key, Order, Place, find};
 use super::layers::page::{self, Kind};
-use super::layers::{Layer, form, forms, leave, operation, pick, place};
+use super::layers::{Layer, form, forms, leave, operation, pick, place, present};
 use super::menu::{Danger, ENTRIES, Entry, Id, why_not};
 use super::model::{Age, Model, Pane};
 use super::msg::{Cmd, Event, Msg};
@@ -183,9 +183,16 @@ fn pressed(model: &mut Model, key: Key) -> Vec<Cmd> {
     match here {
         Place::Home => return at_home(model, key, order),
         Place::Filter => filtering(model, key, order),
-        Place::Form if order == Some(Order::Help) => page::open(model, Kind::Help),
-        Place::Form => return form::key(model, key, order),
-        Place::Pick => pick::key(model, key, order),
+        Place::Form | Place::Page if order == Some(Order::Help) => help(model),
+        Place::Form => {
+            let cmds = form::key(model, key, order);
+            present::refresh(model);
+            return cmds;
+        }
+        Place::Pick => {
+            pick::key(model, key, order);
+            present::refresh(model);
+        }
         Place::Page => page::key(model, order),
         Place::Confirm if matches!(model.layers.last(), Some(Layer::Leave(_))) => {
             return leave::key(model, order);
@@ -195,6 +202,16 @@ fn pressed(model: &mut Model, key: Key) -> Vec<Cmd> {
         }
     }
     Vec::new()
+}
+
+/// The keys, first those of the form in front.
+fn help(model: &mut Model) {
+    let form = match model.layers.last() {
+        Some(Layer::Form(form)) => Some(Box::new(form.clone())),
+        Some(Layer::Page(page)) if matches!(page.kind, Kind::Help(_)) => return,
+        _ => None,
+    };
+    page::open(model, Kind::Help(form));
 }
 
 fn at_home(model: &mut Model, key: Key, order: Option<Order>) -> Vec<Cmd> {
@@ -224,7 +241,7 @@ fn at_home(model: &mut Model, key: Key, order: Option<Order>) -> Vec<Cmd> {
         }
         Some(Order::Alarms) => page::open(model, Kind::Alarms),
         Some(Order::Log) => page::open(model, Kind::Log),
-        Some(Order::Help) => page::open(model, Kind::Help),
+        Some(Order::Help) => help(model),
         Some(Order::History) => {
             page::open(model, Kind::History(None));
             return vec![Cmd::History];

@@ -2,6 +2,7 @@
 
 mod agent;
 mod fixture;
+mod forms;
 mod screens;
 mod terminal;
 mod updates;

@@ -54,6 +54,8 @@ pub struct Field {
     pub help: String,
     /// What it holds.
     pub kind: Kind,
+    /// What there is now, where an empty text means that.
+    pub present: String,
     /// It must not be empty.
     pub needed: bool,
     /// What is wrong with it.

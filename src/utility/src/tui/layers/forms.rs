@@ -10,6 +10,7 @@ use clap::Parser;
 use super::super::menu::Id;
 use super::super::model::Model;
 use super::form::{Check, Choice, Field, Form, Kind, Purpose};
+use super::present;
 use crate::cli::args::Arguments;
 use crate::cli::spec::{ServiceSpec, address};
 use crate::remote::Contact;
@@ -59,6 +60,7 @@ fn text(id: &'static str, label: &'static str, needed: bool, check: Check, help:
             value: String::new(),
             check,
         },
+        present: String::new(),
         needed,
         wrong: None,
     }
@@ -85,6 +87,7 @@ fn choice(
             options,
             at: at.unwrap_or(0),
         },
+        present: String::new(),
         needed,
         wrong: None,
     }
@@ -295,13 +298,15 @@ pub fn form(id: Id, model: &Model) -> Option<Form> {
         Id::ListClusters | Id::ChangeFailover | Id::Sync => return None,
     };
     let entry = super::super::menu::ENTRIES.iter().find(|e| e.id == id)?;
-    Some(Form {
+    let mut form = Form {
         purpose: Purpose::Entry(id),
         title: entry.label.to_owned(),
         fields,
         focus: 0,
         wrong: None,
-    })
+    };
+    present::fill(model, &mut form);
+    Some(form)
 }
 
 fn service_list() -> Field {
@@ -310,6 +315,7 @@ fn service_list() -> Field {
         label: "Services",
         help: "Enter adds one, Backspace takes the last one away".to_owned(),
         kind: Kind::Services(Vec::new()),
+        present: String::new(),
         needed: true,
         wrong: None,
     }

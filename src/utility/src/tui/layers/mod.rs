@@ -6,6 +6,7 @@ pub mod leave;
 pub mod operation;
 pub mod page;
 pub mod pick;
+pub mod present;
 
 use super::keys::Place;
 use super::model::Model;

@@ -8,6 +8,7 @@ use super::super::model::Model;
 use super::super::text::Text;
 use super::super::view::pages;
 use super::Layer;
+use super::form::Form;
 
 /// Which page.
 #[derive(Clone, Debug)]
@@ -24,8 +25,8 @@ pub enum Kind {
     Node(NodeName, Option<Result<Box<Facts>, String>>),
     /// The session's log.
     Log,
-    /// The keys.
-    Help,
+    /// The keys; first what that form wants, where one is in front.
+    Help(Option<Box<Form>>),
 }
 
 /// A page.

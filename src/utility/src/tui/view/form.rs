@@ -105,9 +105,14 @@ fn field_lines(model: &Model, field: &Field, here: bool, columns: usize, lines: 
                 shown = &shown[shown.chars().next().map_or(1, char::len_utf8)..];
             }
             let cursor = here.then(|| head.width() + 1 + width(shown));
+            let (shown, shade) = if value.is_empty() {
+                (field.present.as_str(), Tone::Dim)
+            } else {
+                (shown, Tone::Plain)
+            };
             let text = head
                 .with("[", Tone::Dim)
-                .with(pad(shown, room), Tone::Plain)
+                .with(pad(shown, room), shade)
                 .with("]", Tone::Dim);
             lines.push(Line { text, here, cursor });
         }
@@ -115,20 +120,20 @@ fn field_lines(model: &Model, field: &Field, here: bool, columns: usize, lines: 
             let label = options
                 .get(*at)
                 .map_or("nothing to choose", |c| c.label.as_str());
-            let text = match (options.len(), here) {
-                (0 | 1, _) | (_, false) => head.with(format!(" {}", cut(label, room)), Tone::Plain),
-                _ => {
-                    let count = format!(" ({}/{})", at + 1, options.len());
-                    let label = cut(label, room.saturating_sub(count.len() + 2));
-                    head.with(format!("< {label} >"), Tone::Plain)
-                        .with(count, Tone::Dim)
-                }
+            let (first, text) = match (options.len(), here) {
+                (0 | 1, _) | (_, false) => (" ", label.to_owned()),
+                _ => ("< ", format!("{label} > ({}/{})", at + 1, options.len())),
             };
-            lines.push(Line {
+            let name = head.0[0].0.trim_end().to_owned();
+            let first = format!("{}{first}", pad(&name, LABEL + 2));
+            // What is chosen is shown whole, however little room there is.
+            let mut said = wrap(&first, &text, Tone::Plain, columns);
+            said[0].0[0].1 = tone;
+            lines.extend(said.into_iter().map(|text| Line {
                 text,
                 here,
                 cursor: None,
-            });
+            }));
         }
         Kind::Services(specs) => {
             let button = if specs.is_empty() {

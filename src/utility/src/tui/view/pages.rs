@@ -7,6 +7,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::super::keys::{Place, TABLE};
+use super::super::layers::form::Form;
 use super::super::layers::page::{Kind, Page};
 use super::super::menu::ENTRIES;
 use super::super::model::Model;
@@ -65,7 +66,8 @@ fn title(kind: &Kind) -> String {
         Kind::History(_) => "History (backstay history)".to_owned(),
         Kind::Node(name, _) => format!("Node {name} (backstay node show {name})"),
         Kind::Log => "This session".to_owned(),
-        Kind::Help => "Keys".to_owned(),
+        Kind::Help(Some(form)) => format!("{}: fields and keys", form.title),
+        Kind::Help(None) => "Keys".to_owned(),
     }
 }
 
@@ -80,7 +82,7 @@ pub fn lines(model: &Model, kind: &Kind) -> Vec<Text> {
         Kind::History(Some(Ok(entries))) => history(model, entries),
         Kind::Node(name, facts) => node(model, name, facts.as_ref()),
         Kind::Log => log(model),
-        Kind::Help => help(model),
+        Kind::Help(form) => help(model, form.as_deref()),
     }
 }
 
@@ -415,10 +417,9 @@ fn log(model: &Model) -> Vec<Text> {
         .collect()
 }
 
-/// Made from the tables by which keys are dispatched.
-fn help(model: &Model) -> Vec<Text> {
-    let width = columns(model);
-    let places = [
+/// Made from the tables by which keys are dispatched. In a form it begins with what that form wants.
+fn help(model: &Model, form: Option<&Form>) -> Vec<Text> {
+    let mut places = vec![
         (Place::Home, "Menu and picture"),
         (Place::Filter, "While finding"),
         (Place::Form, "Forms"),
@@ -429,30 +430,42 @@ fn help(model: &Model) -> Vec<Text> {
         (Place::Page, "Pages"),
     ];
     let mut lines = Vec::new();
+    if let Some(form) = form {
+        let width = columns(model);
+        for field in &form.fields {
+            let head = format!("  {} ", pad(field.label, 20));
+            lines.extend(wrap(&head, &field.help, Tone::Plain, width));
+        }
+        places.rotate_left(2);
+    }
     for (place, name) in places {
         lines.push(Text::new(name, Tone::Bold));
         for row in TABLE.iter().filter(|b| b.places.contains(&place)) {
             let keys: Vec<String> = row.keys.iter().map(ToString::to_string).collect();
-            let head = format!("  {} ", pad(&keys.join(" "), 20));
-            lines.extend(wrap(&head, row.help, Tone::Plain, width));
+            lines.extend(meaning(model, &keys.join(" "), row.help));
         }
         if place == Place::Home {
-            lines.extend(wrap(
-                &format!("  {} ", pad("1 to 16", 20)),
-                "mark the entry of that number",
-                Tone::Plain,
-                width,
-            ));
+            lines.extend(meaning(model, "1 to 16", "mark the entry of that number"));
             for entry in ENTRIES {
-                let head = format!("  {} ", pad(&entry.key.to_string(), 20));
-                lines.extend(wrap(
-                    &head,
-                    &format!("{}. {}", entry.label, entry.help),
-                    Tone::Plain,
-                    width,
-                ));
+                let what = format!("{}. {}", entry.label, entry.help);
+                lines.extend(meaning(model, &entry.key.to_string(), &what));
             }
         }
     }
+    lines
+}
+
+/// Keys and what they mean; keys that need more room have a line of their own.
+fn meaning(model: &Model, keys: &str, what: &str) -> Vec<Text> {
+    const KEYS: usize = 20;
+    let mut lines = Vec::new();
+    let beside = if keys.len() > KEYS {
+        lines.push(Text::new(format!("  {keys}"), Tone::Plain));
+        ""
+    } else {
+        keys
+    };
+    let head = format!("  {} ", pad(beside, KEYS));
+    lines.extend(wrap(&head, what, Tone::Plain, columns(model)));
     lines
 }
