@@ -203,6 +203,42 @@ fn u6_one_refusal_abandons_everywhere() {
     nothing_changed(&world);
 }
 
+/// Every member refuses, for one reason: it is told once.
+#[test]
+fn u8_who_was_overtaken_is_told_once_by_whom() {
+    let world = world();
+    let mut picture = gather(&world, LONG);
+    let plan = planned(&picture);
+    let mut theirs = plan.documents[0].clone();
+    theirs.changed.by = "anna@desk".to_owned();
+    theirs.changed.at = 1_700_000_000;
+    theirs.changed.what = "create the cluster demo\u{1b}[2J".to_owned();
+    for host in ["n1", "n2", "sb1"] {
+        let theirs = theirs.clone();
+        world.with(host, |a| a.documents.insert("demo".to_owned(), theirs));
+    }
+    let failure = apply(&plan, &mut picture, &Cancel::default(), &mut |_| {}).unwrap_err();
+    assert_eq!(
+        (failure.exit, failure.changed),
+        (Exit::Refused, Changed::No)
+    );
+    let said = &failure.message;
+    assert!(
+        said.starts_with(
+            "somebody changed demo while you decided (revision 1: create the cluster demo"
+        ),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("by anna@desk, 2023-11-14 22:13:20 UTC); nothing of yours was done"),
+        "{said}"
+    );
+    assert!(!said.contains('\u{1b}'), "{said}");
+    for host in ["n1", "n2", "sb1"] {
+        world.with(host, |a| assert!(a.staged.is_none() && !a.locked, "{host}"));
+    }
+}
+
 #[test]
 fn u6_a_session_that_dies_while_staging_abandons_everywhere() {
     let world = world();

@@ -10,11 +10,12 @@ use backstay_core::model::{
     ClusterDocument, ClusterId, NodeName, Problem, RuleId, SystemDocument, hash_of,
 };
 use backstay_core::plan::{Action, MoveOrder, Plan, StepKind};
-use backstay_wire::rpc::{Done, Request};
+use backstay_wire::rpc::{Code, Done, Request, Text, clean};
 
 use super::front::{Stage, Told};
 use super::{Cancel, Crew, Picture};
 use crate::failure::{Changed, Exit, Failure};
+use crate::output::style::date;
 use crate::remote::RemoteError;
 
 /// What came of a plan.
@@ -238,7 +239,7 @@ fn carry_out(
             return Err(if refused.is_empty() {
                 Failure::cancelled()
             } else {
-                not_staged(refused)
+                overtaken(crew, document, &refused).unwrap_or_else(|| not_staged(refused))
             });
         }
     }
@@ -313,6 +314,43 @@ fn refusals(
             )),
         })
         .collect()
+}
+
+/// U8: refused because somebody else was quicker. Every member says the same, so it is told once, with who it was.
+fn overtaken(
+    crew: &mut Crew,
+    mine: &ClusterDocument,
+    refused: &[(NodeName, RemoteError)],
+) -> Option<Failure> {
+    let plainly = |e: &RemoteError| {
+        let fault = e.fault().filter(|f| f.code == Code::Refused);
+        fault.is_some_and(|f| f.problems.is_empty())
+    };
+    let asked = refused.iter().filter(|(_, e)| plainly(e));
+    let asked: Vec<NodeName> = asked.map(|(name, _)| name.clone()).collect();
+    let cluster = mine.name.clone();
+    let answers = crew.each(&asked, move |_, client| {
+        let cluster = cluster.clone();
+        client.call::<Text>(Request::DocumentGet { cluster })
+    });
+    let texts = answers.into_values().filter_map(Result::ok);
+    let documents = texts.filter_map(|t| ClusterDocument::read(&t.text).ok());
+    let newer = documents.filter(|d| d.id == mine.id && d.revision >= mine.revision);
+    let theirs = newer.max_by_key(|d| d.revision)?;
+    Some(
+        Failure::new(
+            Exit::Refused,
+            format!(
+                "somebody changed {} while you decided (revision {}: {}, by {}, {}); nothing of yours was done",
+                theirs.name,
+                theirs.revision,
+                clean(&theirs.changed.what),
+                clean(&theirs.changed.by),
+                date(theirs.changed.at)
+            ),
+        )
+        .hint("give the same order again: it is planned anew on what there is now"),
+    )
 }
 
 fn not_staged(refused: Vec<(NodeName, RemoteError)>) -> Failure {

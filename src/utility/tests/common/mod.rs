@@ -224,7 +224,15 @@ impl Agent {
             }
             Request::Stage { text } => {
                 assert!(self.locked, "U8: staged without the change lock");
-                self.staged = Some(ClusterDocument::parse(&text).unwrap());
+                let document = ClusterDocument::parse(&text).unwrap();
+                let present = self.documents.get(document.name.as_str());
+                if let Some(present) = present.filter(|p| p.revision >= document.revision) {
+                    return Err(Fault::new(
+                        Code::Refused,
+                        format!("cluster {} has a newer revision here", present.name),
+                    ));
+                }
+                self.staged = Some(document);
                 done(true)
             }
             Request::Commit { hash, .. } => {
