@@ -79,6 +79,13 @@ impl FromStr for ServiceSpec {
             .next()
             .and_then(|first| first.split_once('='))
             .ok_or(FORM)?;
+        if node.contains('=') {
+            return Err(format!(
+                "the home node is missing: {}=NODE,{}",
+                name.escape_debug(),
+                node.escape_debug()
+            ));
+        }
         let mut spec = Self {
             name: name.parse().map_err(|e| format!("{e}"))?,
             node: node.parse().map_err(|e| format!("{e}"))?,
@@ -199,5 +206,10 @@ mod tests {
             let said = bad.parse::<ServiceSpec>().unwrap_err();
             assert!(said.contains("use "), "{said}");
         }
+        let said = "web3=alias=192.0.2.103,base=192.0.2.13".parse::<ServiceSpec>();
+        assert_eq!(
+            said.unwrap_err(),
+            "the home node is missing: web3=NODE,alias=192.0.2.103"
+        );
     }
 }
