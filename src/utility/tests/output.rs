@@ -336,6 +336,43 @@ fn what_several_nodes_saw_stands_once() {
 }
 
 #[test]
+fn an_alarm_that_is_over_says_when_it_was() {
+    let entries = [
+        decided("n1", 0, 0, None, "alarm: n2 is down"),
+        decided("n1", 55_000, 0, None, "alarm over: n2 is down"),
+        decided("n3", 55_900, 0, None, "alarm over: n2 is down"),
+        decided("n3", 70_000, 0, None, "alarm over: n3 is down"),
+    ];
+    let demo = "demo".parse().unwrap();
+    let at = history::cleared(&entries, &demo, "n2 is down");
+    assert_eq!(at, Some(1_700_000_055_900));
+    let other = "other".parse().unwrap();
+    assert_eq!(history::cleared(&entries, &other, "n2 is down"), None);
+    let mut alarm = cluster().alarms.remove(0);
+    alarm.active = false;
+    assert_eq!(
+        status::past_alarm(&alarm, at, ASCII),
+        "  MAJOR     web1 runs on the standby sb1 (M2, raised 9.4 s ago, cleared\n\
+         \x20           2023-11-14 22:14:15 UTC)\n"
+    );
+}
+
+#[test]
+fn no_address_is_cut() {
+    let mut view = cluster();
+    let second = AddressView {
+        address: "2001:db8::101/64".to_owned(),
+    };
+    view.services[0].addresses.push(second);
+    view.nodes[0].addresses.push("2001:db8::11/64".to_owned());
+    let text = status::cluster(&view, ASCII);
+    for line in ["2001:db8::11/64", "2001:db8::101/64"] {
+        assert!(text.lines().any(|l| l.trim() == line), "{line}: {text}");
+    }
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+}
+
+#[test]
 fn u11_a_change_is_one_line_with_who_what_where_from_and_the_result() {
     let call = |node: &str, ms: u64, what: &str, result: &str| {
         let entry = AuditEntry {

@@ -23,6 +23,8 @@ use crate::remote::RemoteError;
 
 /// How often what is watched is shown.
 const EVERY: Duration = Duration::from_millis(500);
+/// So far back the end of an alarm is looked for, in decisions of each node.
+const OF_ALARMS: u32 = 1_000;
 /// From this age on what is watched says how old it is.
 const STALE: Duration = Duration::from_secs(3);
 
@@ -228,18 +230,38 @@ pub(super) fn alarms(context: &Context) -> Result<Exit, Failure> {
     } else if all.is_empty() {
         say("no alarms\n");
     } else {
-        let mut text = String::new();
-        for (cluster, alarm) in all {
-            let _ = writeln!(text, "{cluster}:");
-            text.push_str(&pictures::alarm(alarm, context.style));
-        }
-        say(&text);
+        say(&alarm_text(context, &all));
     }
     Ok(if seen.unseen.is_empty() {
         Exit::Done
     } else {
         Exit::Partly
     })
+}
+
+/// First those that are there; then those that are over, with when, as the nodes have written it down.
+fn alarm_text(context: &Context, all: &[(&ClusterName, &AlarmView)]) -> String {
+    let mut text = String::new();
+    let (there, over): (Vec<_>, Vec<_>) = all.iter().partition(|(_, a)| a.active);
+    if there.is_empty() {
+        text.push_str("no alarms now\n");
+    }
+    for (cluster, alarm) in there {
+        let _ = writeln!(text, "{cluster}:");
+        text.push_str(&pictures::alarm(alarm, context.style));
+    }
+    if over.is_empty() {
+        return text;
+    }
+    // Without it they are told without a time.
+    let entries = decisions(context, None, OF_ALARMS).map_or_else(|_| Vec::new(), |d| d.0);
+    text.push_str("\nno longer:\n");
+    for (cluster, alarm) in over {
+        let cleared = timelines::cleared(&entries, cluster, &alarm.cause);
+        let _ = writeln!(text, "{cluster}:");
+        text.push_str(&pictures::past_alarm(alarm, cleared, context.style));
+    }
+    text
 }
 
 /// Asks every node that answers for something of its own.

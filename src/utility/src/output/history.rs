@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use backstay_core::engine::Stage;
-use backstay_core::model::NodeName;
+use backstay_core::model::{ClusterName, NodeName};
 use backstay_wire::rpc::HistoryEntry;
 
 use super::style::{Style, Tone, date};
@@ -176,6 +176,15 @@ pub fn decision(entry: &HistoryEntry, by: &[&NodeName], style: Style) -> String 
         head.push(' ');
     }
     style.wrap(&head, &text, Tone::Plain)
+}
+
+/// When an alarm of that cause was over last, ms since 1970 UTC: the view of an alarm does not say it.
+pub fn cleared(entries: &[HistoryEntry], cluster: &ClusterName, cause: &str) -> Option<u64> {
+    let over = entries.iter().filter(|e| {
+        let of = e.record.sentence.strip_prefix("alarm over: ");
+        e.cluster == *cluster && of == Some(cause)
+    });
+    over.map(|e| e.wall_ms).max()
 }
 
 /// `n1, n3 and sb1`.

@@ -177,7 +177,7 @@ pub fn cluster(view: &ClusterView, style: Style) -> String {
     let heading =
         |names: &[&str]| -> Vec<Cell> { names.iter().map(|n| Cell::new(*n, Tone::Dim)).collect() };
     let mut rows = vec![heading(&["NODE", "ROLE", "STATE", "HEARD", "ADDRESS"])];
-    rows.extend(view.nodes.iter().map(|n| node(n, view, style)));
+    rows.extend(view.nodes.iter().flat_map(|n| node(n, view, style)));
     out.push_str(&style.table(2, &rows));
     for n in &view.nodes {
         for note in &n.notes {
@@ -188,7 +188,7 @@ pub fn cluster(view: &ClusterView, style: Style) -> String {
     let mut rows = vec![heading(&[
         "SERVICE", "HOME", "RUNS ON", "STATE", "PRIO", "FALLBACK", "ADDRESS",
     ])];
-    rows.extend(view.services.iter().map(|s| service(s, style)));
+    rows.extend(view.services.iter().flat_map(|s| service(s, style)));
     out.push_str(&style.table(2, &rows));
     for s in &view.services {
         out.push_str(&remarks(s, style));
@@ -209,7 +209,7 @@ pub fn services(found: &[(&ClusterView, &ServiceView)], full: bool, style: Style
         "SERVICE", "HOME", "RUNS ON", "STATE", "PRIO", "FALLBACK", "ADDRESS",
     ];
     let mut rows: Vec<Vec<Cell>> = vec![names.iter().map(|n| Cell::new(*n, Tone::Dim)).collect()];
-    rows.extend(found.iter().map(|(_, s)| service(s, style)));
+    rows.extend(found.iter().flat_map(|(_, s)| service(s, style)));
     let mut out = style.table(0, &rows);
     for (view, s) in found {
         out.push_str(&remarks(s, style));
@@ -252,25 +252,36 @@ pub fn node_state(state: NodeState, style: Style) -> Cell {
     Cell::new(format!("{} {word}", style.dot(tone)), tone)
 }
 
-fn node(n: &NodeView, view: &ClusterView, style: Style) -> Vec<Cell> {
+/// A row with one address; each further one has a row of its own, so that none is cut.
+pub fn with_addresses<'a>(
+    row: Vec<Cell>,
+    addresses: impl Iterator<Item = &'a str>,
+) -> Vec<Vec<Cell>> {
+    let mut rows = vec![row];
+    let columns = rows[0].len();
+    for (n, address) in addresses.enumerate() {
+        if n > 0 {
+            rows.push(vec![Cell::default(); columns]);
+        }
+        rows[n].push(clean(address).into());
+    }
+    rows
+}
+
+fn node(n: &NodeView, view: &ClusterView, style: Style) -> Vec<Vec<Cell>> {
     let role = role_word(n.role);
     let heard = match n.age_ms {
         _ if n.name == view.seen_by => "itself".to_owned(),
         Some(ms) => format!("{} ago", age(ms)),
         None => "never".to_owned(),
     };
-    vec![
+    let row = vec![
         n.name.to_string().into(),
         role.into(),
         node_state(n.state, style),
         heard.into(),
-        n.addresses
-            .iter()
-            .map(|a| clean(a))
-            .collect::<Vec<_>>()
-            .join(" ")
-            .into(),
-    ]
+    ];
+    with_addresses(row, n.addresses.iter().map(String::as_str))
 }
 
 /// A service's state as a word.
@@ -296,7 +307,7 @@ pub fn service_state(state: ServiceState, style: Style) -> Cell {
     Cell::new(format!("{} {word}", style.dot(tone)), tone)
 }
 
-fn service(s: &ServiceView, style: Style) -> Vec<Cell> {
+fn service(s: &ServiceView, style: Style) -> Vec<Vec<Cell>> {
     let at: Vec<&str> = s.running_on.iter().map(NodeName::as_str).collect();
     let home = s.running_on.as_slice() == std::slice::from_ref(&s.home);
     let runs = match (at.is_empty(), home) {
@@ -304,7 +315,7 @@ fn service(s: &ServiceView, style: Style) -> Vec<Cell> {
         (_, true) => at.join(", ").into(),
         _ => Cell::new(format!("{} {}", style.arrow(), at.join(", ")), Tone::Warn),
     };
-    vec![
+    let row = vec![
         s.name.to_string().into(),
         s.home.to_string().into(),
         runs,
@@ -315,13 +326,8 @@ fn service(s: &ServiceView, style: Style) -> Vec<Cell> {
             Fallback::Automatic => "automatic",
         }
         .into(),
-        s.addresses
-            .iter()
-            .map(|a| clean(&a.address))
-            .collect::<Vec<_>>()
-            .join(" ")
-            .into(),
-    ]
+    ];
+    with_addresses(row, s.addresses.iter().map(|a| a.address.as_str()))
 }
 
 /// L4: a lock in one line.
@@ -371,19 +377,33 @@ pub const fn severity_word(severity: Severity) -> (&'static str, Tone) {
 
 /// One alarm in two lines.
 pub fn alarm(alarm: &AlarmView, style: Style) -> String {
-    let (word, tone) = severity_word(alarm.severity);
-    let ended = if alarm.active { "" } else { ", cleared" };
-    let head = format!(
-        "{} ({}, for {}{ended})",
-        clean(&alarm.cause),
-        alarm.rule,
-        age(alarm.age_ms)
-    );
-    let mut out = style.wrap(&format!("  {:<9} ", word.to_uppercase()), &head, tone);
-    if alarm.active && !alarm.quiet && !alarm.action.is_empty() {
+    let how = format!("for {}", age(alarm.age_ms));
+    let mut out = alarm_line(alarm, &how, style);
+    if !alarm.quiet && !alarm.action.is_empty() {
         out.push_str(&style.wrap("            do: ", &clean(&alarm.action), Tone::Plain));
     }
     out
+}
+
+/// One alarm that is over; when, ms since 1970 UTC, as far as it is known.
+pub fn past_alarm(alarm: &AlarmView, cleared: Option<u64>, style: Style) -> String {
+    let mut how = past(alarm);
+    if let Some(at) = cleared {
+        let _ = write!(how, " {}", date(at / 1000));
+    }
+    alarm_line(alarm, &how, style)
+}
+
+/// Since when there was an alarm that is over.
+pub fn past(alarm: &AlarmView) -> String {
+    format!("raised {} ago, cleared", age(alarm.age_ms))
+}
+
+fn alarm_line(alarm: &AlarmView, how: &str, style: Style) -> String {
+    let (word, tone) = severity_word(alarm.severity);
+    let tone = if alarm.active { tone } else { Tone::Dim };
+    let head = format!("{} ({}, {how})", clean(&alarm.cause), alarm.rule);
+    style.wrap(&format!("  {:<9} ", word.to_uppercase()), &head, tone)
 }
 
 /// How much a cluster needs a human.

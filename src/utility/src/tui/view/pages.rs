@@ -15,7 +15,9 @@ use super::super::text::{Text, pad, table, wrap};
 use super::{body, picture, put};
 use crate::output::history::{Item, Timeline, decision, heading, items, stage};
 use crate::output::lists::{self, role};
-use crate::output::status::{lock, node_word, role_word, service_word, severity_word};
+use crate::output::status::{
+    lock, node_word, past, role_word, service_word, severity_word, with_addresses,
+};
 use crate::output::style::{Cell, Style, Tone, age, date};
 
 /// Columns of a failover's bar.
@@ -166,13 +168,14 @@ fn node_table(model: &Model, view: &ClusterView, width: usize) -> Vec<Text> {
             Some(ms) => format!("{} ago", age(ms)),
             None => "never".to_owned(),
         };
-        rows.push(vec![
+        let row = vec![
             node.name.as_str().into(),
             role_word(node.role).into(),
             Cell::new(format!("{} {word}", model.theme.signs.dot(tone)), tone),
             heard.into(),
-            node.addresses.join(" ").into(),
-        ]);
+        ];
+        let addresses = node.addresses.iter().map(String::as_str);
+        rows.extend(with_addresses(row, addresses));
     }
     let mut lines = table(0, &rows, width);
     for node in &view.nodes {
@@ -200,12 +203,8 @@ fn service_table(model: &Model, view: &ClusterView, width: usize) -> Vec<Text> {
             ),
         };
         let (word, tone) = service_word(service.state);
-        let addresses: Vec<&str> = service
-            .addresses
-            .iter()
-            .map(|a| a.address.as_str())
-            .collect();
-        rows.push(vec![
+        let addresses = service.addresses.iter().map(|a| a.address.as_str());
+        let row = vec![
             service.name.as_str().into(),
             service.home.as_str().into(),
             runs,
@@ -216,8 +215,8 @@ fn service_table(model: &Model, view: &ClusterView, width: usize) -> Vec<Text> {
                 Fallback::Automatic => "automatic",
             }
             .into(),
-            addresses.join(" ").into(),
-        ]);
+        ];
+        rows.extend(with_addresses(row, addresses));
     }
     let mut lines = table(0, &rows, width);
     for service in &view.services {
@@ -244,13 +243,12 @@ fn service_table(model: &Model, view: &ClusterView, width: usize) -> Vec<Text> {
 
 fn alarm_lines(alarm: &AlarmView, width: usize) -> Vec<Text> {
     let (word, tone) = severity_word(alarm.severity);
-    let ended = if alarm.active { "" } else { ", cleared" };
-    let head = format!(
-        "{} ({}, for {}{ended})",
-        alarm.cause,
-        alarm.rule,
-        age(alarm.age_ms)
-    );
+    let (how, tone) = if alarm.active {
+        (format!("for {}", age(alarm.age_ms)), tone)
+    } else {
+        (past(alarm), Tone::Dim)
+    };
+    let head = format!("{} ({}, {how})", alarm.cause, alarm.rule);
     let mut lines = wrap(&format!("{:<9} ", word.to_uppercase()), &head, tone, width);
     // The word itself has the tone too.
     lines[0].0[0].1 = tone;
@@ -267,7 +265,15 @@ fn alarms(model: &Model) -> Vec<Text> {
         .collect();
     all.sort_by_key(|(_, a)| (!a.active, std::cmp::Reverse(a.severity)));
     let mut lines = Vec::new();
+    let mut over = false;
     for (view, alarm) in all {
+        if !alarm.active && !over {
+            over = true;
+            lines.push(Text::new(
+                "No longer (H shows when it was over):",
+                Tone::Plain,
+            ));
+        }
         lines.push(Text::new(view.name.as_str(), Tone::Bold));
         lines.extend(alarm_lines(alarm, columns(model)));
     }
