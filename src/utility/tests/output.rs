@@ -432,9 +432,27 @@ fn a_failure_is_one_line_then_everything_that_is_wrong_then_what_to_do() {
          \x20 C13 node n2: it is 192.0.2.300; an address of the subnet 192.0.2.0/24\n\
          hint: look at `backstay cluster show demo`\n"
     );
+    assert_eq!(
+        lists::failure_wrapped(&failure, ASCII),
+        lists::failure(&failure, ASCII)
+    );
     let value = json::failure(&failure);
     assert_eq!(
         (&value["kind"], &value["exit"]),
         (&"Error".into(), &4.into())
     );
+}
+
+#[test]
+fn a_long_failure_is_broken_between_words_on_a_terminal() {
+    let said = "the host key of 192.0.2.102 has changed: pinned is SHA256:abc, it shows SHA256:def; refused";
+    let failure = Failure::new(Exit::Unreachable, said).hint("look at it");
+    assert_eq!(
+        lists::failure_wrapped(&failure, ASCII),
+        "error: the host key of 192.0.2.102 has changed: pinned is SHA256:abc, it shows\n\
+         \x20      SHA256:def; refused\n\
+         hint: look at it\n"
+    );
+    let long = Failure::new(Exit::Error, format!("no file {}", "x".repeat(100)));
+    assert!(lists::failure_wrapped(&long, ASCII).contains(&"x".repeat(100)));
 }

@@ -12,7 +12,7 @@ use crate::failure::{Exit, Failure};
 use crate::ops::front::{Front, Told};
 use crate::ops::preflight::Overrides;
 use crate::ops::{Cancel, Gatherer};
-use crate::output::style::Style;
+use crate::output::style::{Style, Tone};
 use crate::remote::contacts::Contacts;
 use crate::remote::{Contact, Deadlines, Handle, Network, Pins, Target, ssh};
 
@@ -133,12 +133,14 @@ impl Context {
         between::remember();
         let (cancel, guarded) = (self.cancel.clone(), Arc::clone(&self.guarded));
         let parting = Arc::clone(&self.parting);
+        let style = self.style;
         ctrlc::set_handler(move || {
             cancel.set();
             if !guarded.load(Ordering::SeqCst) {
                 between::give_back();
                 let said = parting.lock().map_or("cancelled", |said| *said);
-                let _ = writeln!(std::io::stderr(), "\n{said}");
+                let said = style.wrap("", said, Tone::Plain);
+                let _ = write!(std::io::stderr(), "\n{said}");
                 std::process::exit(i32::from(Exit::Cancelled as u8));
             }
         })

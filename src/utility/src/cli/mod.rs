@@ -46,6 +46,8 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             let text = if as_json {
                 format!("{:#}\n", json::failure(&failure))
+            } else if std::io::stderr().is_terminal() {
+                lists::failure_wrapped(&failure, style)
             } else {
                 lists::failure(&failure, style)
             };

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use backstay_core::model::{ClusterDocument, SystemRole};
 use backstay_wire::rpc::Facts;
 
-use super::style::{Cell, Style, Tone};
+use super::style::{Cell, Style, Tone, WIDTH};
 use crate::failure::Failure;
 use crate::ops::Picture;
 use backstay_wire::rpc::clean;
@@ -155,4 +155,21 @@ pub fn failure(failure: &Failure, style: Style) -> String {
         out.push_str(&style.wrap("hint: ", hint, Tone::Plain));
     }
     out
+}
+
+/// The same for a terminal, which would break the one line inside of a word.
+pub fn failure_wrapped(failure: &Failure, style: Style) -> String {
+    const HEAD: &str = "error: ";
+    let text = self::failure(failure, style);
+    let long = |word: &str| word.chars().count() > WIDTH - HEAD.len();
+    let Some((_, rest)) = text.split_once('\n') else {
+        return text;
+    };
+    // A path may be longer than any line, and must not be cut.
+    if failure.message.split_whitespace().any(long) || failure.message.contains('\n') {
+        return text;
+    }
+    let message = style.wrap(HEAD, &failure.message, Tone::Plain);
+    let message = message.strip_prefix(HEAD).unwrap_or(&message);
+    format!("{} {message}{rest}", style.paint("error:", Tone::Bad))
 }
