@@ -131,17 +131,32 @@ impl<'a> Drive<'a> {
     }
 
     fn head(&mut self, step: Step) {
-        if self.step != Some(step) {
-            self.step = Some(step);
-            let title = self.style.paint(&step.title(), Tone::Bold);
-            self.asker.tell(&format!("\n{title}\n"));
+        if self.step == Some(step) {
+            return;
         }
+        let before = self.step.replace(step);
+        let skipped = |s: &Step| before.is_some_and(|b| b < *s) && *s < step;
+        for passed in Step::ALL.into_iter().filter(skipped) {
+            self.asker.tell(&format!(
+                "\n{}\n  nothing to ask: known already\n",
+                self.title(passed)
+            ));
+        }
+        self.asker.tell(&format!("\n{}\n", self.title(step)));
+    }
+
+    fn title(&self, step: Step) -> String {
+        self.style.paint(&step.title(), Tone::Bold)
     }
 
     fn ask(&mut self, question: &Question) -> Result<(), Failure> {
         let can_go_back = self.draft.can_go_back();
         match self.asker.ask(question, can_go_back)? {
-            Reply::Back | Reply::Given(Answer::Yes(false)) if can_go_back => self.draft.back(),
+            Reply::Back | Reply::Given(Answer::Yes(false)) if can_go_back => {
+                // The answers above stay on the screen; what follows is asked again.
+                self.asker.tell("  back:\n");
+                self.draft.back();
+            }
             Reply::Back | Reply::Given(Answer::Yes(false)) => {
                 self.asker.tell(
                     "There is nothing to go back to: what came before has been carried out.\n",
@@ -235,6 +250,10 @@ impl<'a> Drive<'a> {
             }
         }
         failures.extend(self.clones());
+        let known = |h: &Contact| self.draft.known(h).is_some() || self.draft.print(h).is_some();
+        if failures.is_empty() && self.draft.hosts().iter().all(known) {
+            self.asker.tell("  all known\n");
+        }
         self.first_of(failures)
     }
 
@@ -331,7 +350,8 @@ impl<'a> Drive<'a> {
             }
         }
         let mut rows = vec![heading(&["HOST"])];
-        rows[0].extend(heading(&checks));
+        let columns: Vec<&str> = checks.iter().map(|c| column(c)).collect();
+        rows[0].extend(heading(&columns));
         for host in &hosts {
             let mut row = vec![Cell::from(*host)];
             row.extend(checks.iter().map(|check| {
@@ -353,5 +373,14 @@ impl<'a> Drive<'a> {
             }
         }
         self.asker.tell(&text);
+    }
+}
+
+/// What is looked at, where a check is named after what would be wrong.
+fn column(check: &str) -> &str {
+    match check {
+        "clock-not-kept" => "clock kept",
+        "clocks-differ" => "clocks agree",
+        other => other,
     }
 }

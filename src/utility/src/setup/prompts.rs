@@ -16,11 +16,17 @@ use crate::output::style::{Style, Tone};
 
 const OTHER: &str = "another: type it";
 const GO_BACK: &str = "< back";
+/// What the keys do in a list: said once, at the first.
+const IN_LISTS: &str = "Keys: Up and Down choose, Return takes, Space marks where there may be several, Esc goes back, Ctrl-C ends.";
+/// The same where text is typed. Esc is no key there: dialoguer does not hear it.
+const IN_TEXTS: &str = "Keys: Return takes what was typed, or else what stands in brackets; `<` and Return goes back; `?` and Return says this; Ctrl-C ends.";
 
 /// Asks on a terminal.
 pub struct Prompts {
     term: Term,
     style: Style,
+    /// Which keys have been told.
+    told: Vec<&'static str>,
     _between: Between,
 }
 
@@ -40,6 +46,7 @@ impl Prompts {
         Self {
             term,
             style,
+            told: Vec::new(),
             _between: Between::questions(),
         }
     }
@@ -152,6 +159,10 @@ impl Prompts {
                 input = input.default(self.style.fit(&clean(&default)));
             }
             let typed = input.interact_text_on(&self.term).map_err(ended)?;
+            if typed.trim() == "?" {
+                self.show(&self.style.wrap("  ", IN_TEXTS, Tone::Dim));
+                continue;
+            }
             if typed.trim() == BACK {
                 if can_go_back {
                     return Ok(Reply::Back);
@@ -163,6 +174,19 @@ impl Prompts {
                 Ok(answer) => return Ok(Reply::Given(answer)),
                 Err(why) => self.show(&self.style.wrap("  not right: ", &clean(&why), Tone::Warn)),
             }
+        }
+    }
+
+    fn keys(&mut self, kind: &Kind) {
+        let keys = match kind {
+            Kind::One(..) | Kind::Many(..) => IN_LISTS,
+            Kind::Word(_) | Kind::Words(..) | Kind::Number(..) => IN_TEXTS,
+            // These say it themselves.
+            Kind::Yes | Kind::HostKey(_) => return,
+        };
+        if !self.told.contains(&keys) {
+            self.told.push(keys);
+            self.show(&self.style.wrap("  ", keys, Tone::Dim));
         }
     }
 
@@ -185,6 +209,7 @@ impl Asker for Prompts {
         for paragraph in &question.help {
             self.show(&self.style.wrap("  ", &clean(paragraph), Tone::Dim));
         }
+        self.keys(&question.kind);
         loop {
             let reply = match &question.kind {
                 Kind::One(choices, other) => {

@@ -146,7 +146,7 @@ fn alias(draft: &Draft, node: &NodeName, service: &ServiceName, facts: &Facts) -
         key,
         prompt: format!("Address that clients of {service} use today"),
         help: vec![
-            "It becomes the alias address, which moves with the service: no client is reconfigured, and no connection breaks now (C11).".to_owned(),
+            "The address that clients use today becomes the alias address, which moves with the service: no client is reconfigured, and no connection breaks now (C11).".to_owned(),
         ],
         kind: Kind::Many(1, choices, Some(other)),
     })

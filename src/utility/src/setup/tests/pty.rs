@@ -46,10 +46,15 @@ fn wizard() -> Screen {
 fn u3_the_prompts_lead_to_a_cluster_with_keys_alone() {
     let mut t = wizard();
     t.reply("Name of the cluster [c1]:", "shop\r");
+    // The keys are told once where text is typed, once at the first list, and whenever one asks.
+    t.reply("Hosts:", "?\r");
+    t.see("`?` and Return says this");
     t.reply("Hosts:", "192.0.2.101 192.0.2.21\r");
     t.reply("Is that the key of 192.0.2.101?", "y\r");
+    assert!(!t.text().contains("not right"), "{}", t.text());
     t.reply("Is that the key of 192.0.2.21?", "y\r");
     t.reply("Name of 192.0.2.101 as a node [n1]:", "\r");
+    t.see("Keys: Up and Down choose");
     t.reply("Role of n1:", "\r");
     // Back to the role of n1, where Return gives what was chosen.
     t.reply("Name of 192.0.2.21 as a node [sb1]:", "<\r");
