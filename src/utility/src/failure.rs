@@ -67,6 +67,8 @@ pub struct Failure {
     pub problems: Vec<Problem>,
     /// Whether anything was changed.
     pub changed: Changed,
+    /// The same order may go through if it is planned anew.
+    pub again: bool,
 }
 
 impl Failure {
@@ -78,7 +80,15 @@ impl Failure {
             hint: None,
             problems: Vec::new(),
             changed: Changed::No,
+            again: false,
         }
+    }
+
+    /// With the offer to plan the same anew.
+    #[must_use]
+    pub const fn again(mut self) -> Self {
+        self.again = true;
+        self
     }
 
     /// With what to do about it.
@@ -137,6 +147,7 @@ impl From<RemoteError> for Failure {
             hint,
             problems,
             changed,
+            again: false,
         }
     }
 }

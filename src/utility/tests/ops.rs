@@ -222,6 +222,7 @@ fn u8_who_was_overtaken_is_told_once_by_whom() {
         (failure.exit, failure.changed),
         (Exit::Refused, Changed::No)
     );
+    assert!(failure.again);
     let said = &failure.message;
     assert!(
         said.starts_with(

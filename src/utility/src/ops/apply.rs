@@ -349,7 +349,8 @@ fn overtaken(
                 date(theirs.changed.at)
             ),
         )
-        .hint("give the same order again: it is planned anew on what there is now"),
+        .hint("give the same order again: it is planned anew on what there is now")
+        .again(),
     )
 }
 

@@ -130,6 +130,8 @@ pub enum Order {
     Operation,
     /// Go on in spite of warnings.
     Override,
+    /// The same, planned anew.
+    Again,
     /// The alarms.
     Alarms,
     /// What was decided when.
@@ -400,6 +402,13 @@ pub const TABLE: &[Binding] = &[
         Order::Override,
         "",
         "the same again in spite of the warnings",
+    ),
+    row(
+        &[Outcome],
+        &[Char('p')],
+        Order::Again,
+        "",
+        "the same, planned anew after somebody else's change",
     ),
     row(
         &[Page],

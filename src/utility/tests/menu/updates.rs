@@ -256,6 +256,25 @@ fn warnings_can_be_overridden_rules_not() {
 }
 
 #[test]
+fn u8_who_was_overtaken_is_offered_a_new_plan() {
+    let ended = |failure: Failure| {
+        let mut menu = Menu::usual();
+        menu.key(Char('u'));
+        menu.keys(&[Down, Enter]);
+        menu.event(Event::Ended(Err(Box::new(failure))));
+        menu
+    };
+    let refused = Failure::new(Exit::Refused, "somebody changed shop").hint("give it again");
+    let mut menu = ended(refused.clone().again());
+    let screen = text(&menu);
+    assert!(screen.contains("p plans it anew"), "{screen}");
+    assert!(!screen.contains("give it again"), "{screen}");
+    assert_eq!(run(&menu.keys(&[Char('p')])), "service unlock web2");
+    assert!(matches!(phase(&menu), Phase::Working));
+    assert!(ended(refused).keys(&[Char('p')]).is_empty());
+}
+
+#[test]
 fn an_operation_can_be_stopped_left_and_found_again() {
     let mut menu = Menu::usual();
     menu.key(Char('u'));

@@ -41,6 +41,8 @@ pub struct Outcome {
     pub problems: Vec<Problem>,
     /// Warnings that alone stood against it, by name.
     pub may_ignore: Vec<String>,
+    /// It may go through if it is planned anew.
+    pub again: bool,
 }
 
 /// How far a step of the plan is.
@@ -298,6 +300,7 @@ fn well(operation: &Operation) -> Outcome {
         hint: None,
         problems: Vec::new(),
         may_ignore: Vec::new(),
+        again: false,
     }
 }
 
@@ -321,8 +324,9 @@ fn failed(operation: &Operation, failure: Failure) -> Outcome {
     Outcome {
         well: false,
         sentence: failure.message,
-        // The hint of a refusal by checks is the flag; here it is a key.
-        hint: failure.hint.filter(|h| !offered && !h.is_empty()),
+        // What the flags hint at is a key here.
+        hint: (failure.hint).filter(|h| !offered && !failure.again && !h.is_empty()),
+        again: failure.again,
         problems: failure.problems,
         may_ignore: if offered {
             ignorable.into_iter().map(str::to_owned).collect()
@@ -402,9 +406,9 @@ fn working(model: &mut Model, order: Option<Order>) -> Vec<Cmd> {
 }
 
 fn over(model: &mut Model, order: Option<Order>) -> Vec<Cmd> {
-    let ignorable = match model.operation.as_ref().map(|o| &o.phase) {
-        Some(Phase::Over(outcome)) => outcome.may_ignore.clone(),
-        _ => Vec::new(),
+    let (ignorable, again) = match model.operation.as_ref().map(|o| &o.phase) {
+        Some(Phase::Over(outcome)) => (outcome.may_ignore.clone(), outcome.again),
+        _ => (Vec::new(), false),
     };
     match order {
         Some(Order::Back) => {
@@ -412,20 +416,20 @@ fn over(model: &mut Model, order: Option<Order>) -> Vec<Cmd> {
             model.operation = None;
             Vec::new()
         }
-        // The same again, planned anew, with the warnings named as the flags name them.
-        Some(Order::Override) if !ignorable.is_empty() => {
-            let Some(old) = model.operation.take() else {
-                return Vec::new();
-            };
-            model.layers.pop();
-            let mut words = old.words;
-            words.extend(
-                ignorable
-                    .iter()
-                    .map(|name| format!("--ignore-check={name}")),
-            );
-            super::form::begin(model, old.title, words, old.to_type)
-        }
+        // With the warnings named as the flags name them.
+        Some(Order::Override) if !ignorable.is_empty() => anew(model, &ignorable),
+        Some(Order::Again) if again => anew(model, &[]),
         _ => Vec::new(),
     }
+}
+
+/// The same again, planned anew.
+fn anew(model: &mut Model, ignored: &[String]) -> Vec<Cmd> {
+    let Some(old) = model.operation.take() else {
+        return Vec::new();
+    };
+    model.layers.pop();
+    let mut words = old.words;
+    words.extend(ignored.iter().map(|name| format!("--ignore-check={name}")));
+    super::form::begin(model, old.title, words, old.to_type)
 }

@@ -206,6 +206,11 @@ fn result(model: &Model, operation: &Operation, outcome: &Outcome, columns: usiz
         lines.extend(wrap("  ", &text, Tone::Bad, columns));
         lines.push(Text::default());
     }
+    if outcome.again {
+        let text = "p plans it anew, on what there is now. What comes of it is shown first.";
+        lines.extend(wrap("  ", text, Tone::Bold, columns));
+        lines.push(Text::default());
+    }
     let head = if outcome.well {
         "The same by command:"
     } else {
