@@ -63,12 +63,19 @@ fn truth(now: &Documents) -> Vec<String> {
     };
     let present = now.get("n1: clusters/shop.toml").map(revision);
     let staged = now.get("n1: clusters/shop.staged").map(revision);
-    let mut said = vec![present.map_or_else(
-        || "0 clusters, 3 nodes".to_owned(),
-        |r| format!("available  revision {r}"),
-    )];
-    said.extend(staged.map(|r| format!("n1 staged revision {r}")));
-    said
+    match (present, staged) {
+        (Some(r), Some(next)) => vec![
+            format!("available  revision {r}"),
+            format!("n1 staged revision {next}"),
+        ],
+        (Some(r), None) => vec![format!("available  revision {r}")],
+        // A cluster that never was is named: it has no picture to stand in.
+        (None, Some(_)) => vec![
+            "0 clusters, 3 nodes".to_owned(),
+            "n1 staged shop".to_owned(),
+        ],
+        (None, None) => vec!["0 clusters, 3 nodes".to_owned()],
+    }
 }
 
 /// Kills it there; sees what the next session says, and does the same once more where it had not taken effect.

@@ -447,6 +447,10 @@ pub fn what_now(
         }
         None if unseen => "find out why no node of the cluster answers: power, network, sshd".to_owned(),
         None => match system {
+            Some(s) if s.nodes.iter().any(|n| n.role == SystemRole::Standby) => {
+                "create a cluster: `backstay cluster create`, or `backstay setup`, which goes on from here"
+                    .to_owned()
+            }
             Some(s) if !s.nodes.is_empty() => {
                 "make one node the standby (`backstay node role N standby`), then `backstay cluster create`"
                     .to_owned()
