@@ -182,7 +182,10 @@ impl Screen {
 
     /// Waits until nothing comes any more.
     pub fn settle(&mut self) {
-        while self.take(STILL) {}
+        let until = Instant::now() + LONG;
+        while self.take(STILL) {
+            assert!(Instant::now() < until, "it never rests:\n{}", self.text());
+        }
     }
 
     /// How many bytes come until nothing comes any more.
@@ -190,6 +193,12 @@ impl Screen {
         self.settle();
         let before = self.bytes;
         act(self);
+        // What shows nothing would cost nothing.
+        let until = Instant::now() + LONG;
+        while self.bytes == before {
+            assert!(Instant::now() < until, "nothing comes:\n{}", self.text());
+            self.take(STILL);
+        }
         self.settle();
         self.bytes - before
     }
@@ -212,7 +221,7 @@ impl Screen {
     /// A key into a dialog: it has been on the screen long enough.
     pub fn answer(&mut self, keys: &str) {
         self.settle();
-        sleep(Duration::from_millis(400));
+        sleep(Duration::from_millis(1500));
         self.send(keys);
     }
 

@@ -136,7 +136,7 @@ fn t10_u12_a_node_tells_the_same_to_who_logs_in() {
 #[test]
 fn t11_u7_a_host_that_never_answers_is_unknown() {
     on_lab(&["lab", "freeze", "n3", "--host", "--for", "25s"]).unwrap();
-    let nodes = json(&["node", "list", "--timeout", "5s"]);
+    let nodes = json(&["node", "list", "--timeout", "12s"]);
     let nodes = nodes["nodes"].as_array().unwrap();
     let states: Vec<_> = nodes
         .iter()

@@ -30,20 +30,12 @@ fn own(arguments: &[&str]) -> String {
 }
 
 /// SSH sessions that a host has let in since it booted, this question's own included.
-fn sessions(host: &str) -> usize {
-    let journal = own(&[
-        "ssh",
-        host,
-        "--",
-        "journalctl",
-        "--unit=ssh",
-        "--output=cat",
-        "--no-pager",
-    ]);
-    journal
-        .lines()
-        .filter(|l| l.starts_with("Accepted "))
-        .count()
+fn sessions(host: &str) -> i64 {
+    // The line of this very session may still be on its way.
+    let read = "journalctl --sync && journalctl --unit=ssh --output=cat --no-pager";
+    let journal = own(&["ssh", host, "--", read]);
+    let accepted = journal.lines().filter(|l| l.starts_with("Accepted "));
+    i64::try_from(accepted.count()).unwrap()
 }
 
 /// Takes the lab down, whatever became of the test.
@@ -79,7 +71,7 @@ fn t01_u7_ten_clusters_take_one_connection_each() {
         .unwrap();
     }
     let hosts: Vec<&String> = pairs.iter().flat_map(|(a, _, b)| [a, b]).collect();
-    let before: Vec<usize> = hosts.iter().map(|h| sessions(h)).collect();
+    let before: Vec<i64> = hosts.iter().map(|h| sessions(h)).collect();
     let output = backstay(&["--lab", "--output", "json", "status"]).unwrap();
     assert!(output.status.success(), "{output:?}");
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -89,10 +81,10 @@ fn t01_u7_ten_clusters_take_one_connection_each() {
         assert_eq!(cluster["services"][0]["state"], "running", "{cluster}");
         assert_eq!(cluster["nodes"][1]["state"], "up", "{cluster}");
     }
-    let of_status: usize = hosts
+    let of_status: i64 = hosts
         .iter()
         .zip(before)
         .map(|(h, before)| sessions(h) - before - 1)
         .sum();
-    assert_eq!(of_status, CLUSTERS);
+    assert_eq!(of_status, 10);
 }

@@ -2,9 +2,11 @@
 
 use std::io::stdin;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dialoguer::console::Term;
 use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{getpgrp, tcgetpgrp};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
@@ -17,8 +19,24 @@ pub(crate) fn remember() -> Option<&'static Termios> {
     BEFORE.get_or_init(|| tcgetattr(stdin()).ok()).as_ref()
 }
 
-/// Makes the terminal as it was: a question may have been open, raw and with the cursor hidden.
+/// A question was asked.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// A question is about to be asked: whoever ends the program now gives the terminal back.
+pub(crate) fn asks() {
+    ASKED.store(true, Ordering::SeqCst);
+}
+
+/// Whether the terminal is this program's to change; in the background it would be stopped for it (SIGTTOU).
+fn in_front() -> bool {
+    tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
+}
+
+/// Makes the terminal as it was, if a question was open: raw, and with the cursor hidden.
 pub(crate) fn give_back() {
+    if !ASKED.load(Ordering::SeqCst) || !in_front() {
+        return;
+    }
     if let Some(before) = remember() {
         // It may be gone; then there is nothing to give back.
         let _ = tcsetattr(stdin(), OptionalActions::Now, before);
@@ -30,7 +48,8 @@ pub(crate) fn give_back() {
 /// don't belong nor, as the line-wise terminal does, lost when a question makes it raw. Ctrl-C is a signal.
 ///
 /// Signals are kept from the thread that asks: else its question, interrupted, would make the terminal as it was
-/// between questions after the handler's thread has given it back.
+/// between questions after the handler's thread has given it back. Threads made meanwhile inherit that, children don't:
+/// the standard library clears the mask of what it runs.
 #[derive(Debug)]
 pub(crate) struct Between(());
 
@@ -43,6 +62,7 @@ fn signals() -> SigSet {
 impl Between {
     /// Makes the terminal so.
     pub(crate) fn questions() -> Self {
+        asks();
         if let Some(mut modes) = remember().cloned() {
             modes.local_modes -= LocalModes::ECHO | LocalModes::ICANON;
             modes.special_codes[SpecialCodeIndex::VMIN] = 1;

@@ -568,7 +568,7 @@ fn seen_by(n: &str) -> Status {
 #[test]
 fn u7_who_watches_is_told_who_falls_silent_and_sees_with_the_next() {
     let world = world();
-    for n in ["n1", "n2"] {
+    for n in ["n1", "n2", "sb1"] {
         world.with(n, |a| a.watch = vec![seen_by(n)]);
     }
     let cancel = Cancel::default();
@@ -586,10 +586,12 @@ fn u7_who_watches_is_told_who_falls_silent_and_sees_with_the_next() {
         News::Silent(names) => Some(names),
         News::Seen(_) | News::Failed(_) => None,
     });
-    assert_eq!(silent.unwrap(), ["n1"]);
-    match next() {
-        News::Seen(seen) => assert_eq!(seen.views[0].seen_by, name("n2")),
-        other => panic!("{other:?}"),
-    }
+    assert!(silent.unwrap().contains(&"n1".to_owned()));
+    // Whoever of the others is first; on a busy machine one of them may be given up, too.
+    let other = std::iter::repeat_with(&mut next).find_map(|news| match news {
+        News::Seen(seen) => Some(seen.views[0].seen_by.clone()),
+        News::Silent(_) | News::Failed(_) => None,
+    });
+    assert_ne!(other.unwrap(), name("n1"));
     cancel.set();
 }

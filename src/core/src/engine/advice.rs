@@ -56,6 +56,9 @@ fn nowhere(alarm: &mut AlarmView, service: &ServiceView, view: &ClusterView) {
     }
     let away = |s: &&ServiceView| s.name != *name && s.running_on.iter().any(|n| *n != s.home);
     alarm.action = match view.services.iter().find(away) {
+        _ if is_up(view, service.lock.as_ref().map_or(home, |l| &l.node)) => {
+            format!("look at its units and their journal, then `backstay service start {name}`")
+        }
         _ if service.lock.is_some() => {
             let there = service.lock.as_ref().map_or(home, |l| &l.node);
             format!(

@@ -33,7 +33,14 @@ pub(super) fn of(action: &Action, now: &Situation<'_>) -> String {
             )
         }
         Action::RemoveClusterNode { cluster, node } => {
-            format!("{node} is not in {cluster} any more; its services run on, unprotected")
+            let document = now.clusters.iter().find(|c| c.name == *cluster);
+            let mut homes = document.iter().flat_map(|d| &d.services).map(|s| s.home());
+            let rest = if homes.any(|home| home == Some(node)) {
+                "; its services run on, unprotected"
+            } else {
+                ""
+            };
+            format!("{node} is not in {cluster} any more{rest}")
         }
         Action::SetCluster(wanted) => format!("the settings of {} are in effect", wanted.cluster),
         Action::SetService(wanted) => format!("the settings of {} are in effect", wanted.service),
@@ -42,11 +49,22 @@ pub(super) fn of(action: &Action, now: &Situation<'_>) -> String {
             Target::Standby => format!("{service} runs on the standby"),
             Target::Node(node) => format!("{service} runs on {node}"),
         },
-        Action::Lock { service, .. } => format!("{service} stays where it runs until unlocked"),
+        Action::Lock { service, until, .. } => {
+            let end = if until.is_some() {
+                "until its lock ends or it is unlocked"
+            } else {
+                "until unlocked"
+            };
+            format!("{service} stays where it runs {end}")
+        }
         Action::Unlock { service } => format!("{service} may move again"),
         Action::Maintain { node, moves, .. } => {
-            let with = if *moves { "moved away" } else { "locked to it" };
-            format!("{node} is in maintenance: what it carried is {with}, its alarms are quiet")
+            let with = if *moves {
+                "goes elsewhere"
+            } else {
+                "stays there"
+            };
+            format!("{node} is in maintenance: what it carries {with}, its alarms are quiet")
         }
         Action::EndMaintenance { node } => format!("the maintenance of {node} is over"),
         Action::Start { service, .. } => format!("{service} runs"),

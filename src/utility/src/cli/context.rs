@@ -291,6 +291,7 @@ impl Context {
             )
             .hint("look at it with --dry-run, then give --yes"));
         }
+        between::asks();
         let asked = dialoguer::Confirm::new()
             .with_prompt(question)
             .default(false)
@@ -312,6 +313,7 @@ impl Context {
         if !self.can_ask() {
             return self.confirm(question);
         }
+        between::asks();
         loop {
             let typed = dialoguer::Input::<String>::new()
                 .with_prompt(format!("Type {name} to go on; nothing cancels"))

@@ -143,8 +143,13 @@ impl Watch<'_> {
         let text = match (&self.last, &self.failed) {
             (None, None) => return,
             (None, Some(failure)) => self.failure(failure),
-            (Some(_), Some(failure)) if self.context.json() => self.failure(failure),
-            (Some((seen, ..)), _) => self.picture(seen, stale.as_ref()),
+            // Where lines stay, an old picture would be read as a new one.
+            (Some(_), Some(failure)) if !self.terminal => self.failure(failure),
+            (Some((seen, ..)), Some(failure)) => {
+                self.picture(seen, stale.as_ref()) + &self.failure(failure)
+            }
+            (Some(_), None) if stale.is_some() && self.context.json() => return,
+            (Some((seen, ..)), None) => self.picture(seen, stale.as_ref()),
         };
         if self.terminal {
             // Home, the text with each line's rest erased, everything below erased: no flicker.

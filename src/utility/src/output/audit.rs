@@ -26,6 +26,8 @@ struct Change<'e> {
     took: bool,
     /// Who has its lock.
     open: Vec<&'e str>,
+    /// It had the lock of a node.
+    locked: bool,
 }
 
 /// The entries of all nodes, oldest first: one line for each change, or in `full` each call as each node has it.
@@ -96,6 +98,7 @@ impl<'e> Change<'e> {
             refused: None,
             took: false,
             open: Vec::new(),
+            locked: false,
         };
         new.goes_on(node, e);
         new
@@ -105,6 +108,7 @@ impl<'e> Change<'e> {
         self.nodes.push(node);
         if e.result == "done" && e.what.starts_with(BEGINS) {
             self.open.push(node);
+            self.locked = true;
         }
         self.step(node, e);
     }
@@ -124,6 +128,8 @@ fn change(c: &Change<'_>, style: Style) -> String {
         format!("refused by {node}: {}", clean(why))
     });
     let result = match refusal {
+        // It had the lock, and died or was broken off before anything took effect.
+        None if c.locked && !c.took => "not carried out".to_owned(),
         None => "done".to_owned(),
         Some(refusal) if c.took => format!("done, but {refusal}"),
         Some(refusal) => refusal,

@@ -23,6 +23,8 @@ const FILES: [(&str, &str); 2] = [
         include_str!("../../../../assets/backstay-gate.service"),
     ),
 ];
+/// The agent for whoever logs in; what an admin has put there stays.
+const LINK: &str = "/usr/local/bin/backstay-agent";
 /// The units that are enabled; the second is started.
 const GATE_UNIT: &str = "backstay-gate.service";
 const AGENT_UNIT: &str = "backstay-agent.service";
@@ -331,7 +333,8 @@ fn put_all(
     report("enabling and starting the agent");
     // U12: `backstay-agent status` is found by whoever logs in.
     let enable = format!(
-        "systemctl enable {GATE_UNIT} {AGENT_UNIT} && mkdir -p /usr/local/bin && ln -sfn {AGENT_PATH} /usr/local/bin/"
+        "systemctl enable {GATE_UNIT} {AGENT_UNIT} && mkdir -p /usr/local/bin && \
+         {{ [ -e {LINK} ] || ln -sfn {AGENT_PATH} {LINK}; }}"
     );
     step(session, "enabling the agent", &enable, &[], STEP)?;
     let verb = if restart { "restart" } else { "start" };

@@ -35,7 +35,7 @@ fn ended(error: dialoguer::Error) -> Failure {
     if error.kind() == std::io::ErrorKind::Interrupted {
         // Ctrl-C: the signal's own handler ends the program with its own words.
         Between::interrupted();
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        std::thread::sleep(std::time::Duration::from_secs(30));
     }
     Failure::new(Exit::Cancelled, "nobody answers any more")
 }
