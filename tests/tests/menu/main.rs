@@ -102,7 +102,8 @@ fn t03_u8_the_second_admin_is_told_who_holds_the_change_lock_and_since_when() {
         menu.fill(entry);
         menu.agree(entry);
     }
-    on_lab(&["lab", "freeze", "sb1", "--for", "12s"]).unwrap();
+    // Shorter than its watchdog, which would end it.
+    on_lab(&["lab", "freeze", "sb1", "--for", "8s"]).unwrap();
     first.screen.send("\r");
     first.screen.see("taking the change lock on n1, n2, sb1");
     second.screen.send("\r");
