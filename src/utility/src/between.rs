@@ -2,7 +2,6 @@
 
 use std::io::stdin;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use dialoguer::console::Term;
 use nix::sys::signal::{SigSet, Signal};
@@ -11,20 +10,12 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
-/// The terminal's modes when the program began; none: it has no terminal.
+/// The terminal's modes before the first question, if there was one; none: there is no terminal.
 static BEFORE: OnceLock<Option<Termios>> = OnceLock::new();
 
-/// Remembers how the terminal is. To be called before the first question.
-pub(crate) fn remember() -> Option<&'static Termios> {
+/// A question is about to be asked: from now on whoever ends the program makes the terminal as it is here.
+pub(crate) fn asks() -> Option<&'static Termios> {
     BEFORE.get_or_init(|| tcgetattr(stdin()).ok()).as_ref()
-}
-
-/// A question was asked.
-static ASKED: AtomicBool = AtomicBool::new(false);
-
-/// A question is about to be asked: whoever ends the program now gives the terminal back.
-pub(crate) fn asks() {
-    ASKED.store(true, Ordering::SeqCst);
 }
 
 /// Whether the terminal is this program's to change; in the background it would be stopped for it (SIGTTOU).
@@ -34,10 +25,9 @@ fn in_front() -> bool {
 
 /// Makes the terminal as it was, if a question was open: raw, and with the cursor hidden.
 pub(crate) fn give_back() {
-    if !ASKED.load(Ordering::SeqCst) || !in_front() {
-        return;
-    }
-    if let Some(before) = remember() {
+    if let Some(Some(before)) = BEFORE.get()
+        && in_front()
+    {
         // It may be gone; then there is nothing to give back.
         let _ = tcsetattr(stdin(), OptionalActions::Now, before);
         let _ = Term::stderr().show_cursor();
@@ -62,8 +52,7 @@ fn signals() -> SigSet {
 impl Between {
     /// Makes the terminal so.
     pub(crate) fn questions() -> Self {
-        asks();
-        if let Some(mut modes) = remember().cloned() {
+        if let Some(mut modes) = asks().cloned() {
             modes.local_modes -= LocalModes::ECHO | LocalModes::ICANON;
             modes.special_codes[SpecialCodeIndex::VMIN] = 1;
             modes.special_codes[SpecialCodeIndex::VTIME] = 0;

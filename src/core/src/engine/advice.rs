@@ -54,13 +54,14 @@ fn nowhere(alarm: &mut AlarmView, service: &ServiceView, view: &ClusterView) {
     if !service.reason.is_empty() {
         alarm.cause = format!("{name} runs nowhere: {}", service.reason);
     }
+    // Where it would have to run first.
+    let there = service.lock.as_ref().map_or(home, |l| &l.node);
     let away = |s: &&ServiceView| s.name != *name && s.running_on.iter().any(|n| *n != s.home);
     alarm.action = match view.services.iter().find(away) {
-        _ if is_up(view, service.lock.as_ref().map_or(home, |l| &l.node)) => {
+        _ if is_up(view, there) => {
             format!("look at its units and their journal, then `backstay service start {name}`")
         }
         _ if service.lock.is_some() => {
-            let there = service.lock.as_ref().map_or(home, |l| &l.node);
             format!(
                 "bring {there} back, or let another node take it: `backstay service unlock {name}`"
             )

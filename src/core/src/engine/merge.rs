@@ -7,7 +7,8 @@ use crate::model::{NodeName, RuleId};
 /// Puts the views of several nodes of one cluster together: of each node its own word about itself
 /// counts, and a service that two nodes say they run is split, though neither may know (S1).
 ///
-/// The newest view, of those the one that hears most nodes, is the ground; views of other clusters are left out. None without a view.
+/// The newest view, of those the one that hears most nodes, is the ground; views of other clusters are left out.
+/// None without a view.
 pub fn merge(views: &[ClusterView]) -> Option<ClusterView> {
     // A node that hears few others is more likely cut off than all of those are down.
     let hears = |v: &ClusterView| v.nodes.iter().filter(|n| n.state == NodeState::Up).count();

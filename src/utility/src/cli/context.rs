@@ -130,7 +130,6 @@ impl Context {
     /// # Errors
     /// The handler can't be set.
     pub(crate) fn catch_signals(&self) -> Result<(), Failure> {
-        between::remember();
         let (cancel, guarded) = (self.cancel.clone(), Arc::clone(&self.guarded));
         let parting = Arc::clone(&self.parting);
         let style = self.style;

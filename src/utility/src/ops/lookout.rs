@@ -96,7 +96,7 @@ impl Lookout {
         }
         if silent.is_empty() {
             // A cluster that came or went shows only when the system document is read anew.
-            let same = views.len() == seen.views.len() || !views.is_empty();
+            let same = !views.is_empty() || seen.views.is_empty();
             seen.views = best_views(&views);
             return same.then_some(seen);
         }
