@@ -1,8 +1,10 @@
 //! A few engines side by side: fixed latency, no loss, one clock, and words for what goes wrong.
 
+pub(crate) mod interrupt;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use backstay_core::engine::{
@@ -17,11 +19,13 @@ const LATENCY: u64 = 1_000_000;
 const START: u64 = 200_000_000;
 const STOP: u64 = 300_000_000;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Event {
     Begin(usize, bool),
+    /// An interrupted agent or machine is back, if that life of it was not ended otherwise.
+    Back(usize, u32),
     Timer(usize, u64),
-    Beat(usize, Box<Beat>),
+    Beat(usize, Rc<Beat>),
     Units(usize, ServiceId, UnitsState),
     Host(usize, HostEvent),
     Fetched(usize, usize),
@@ -29,7 +33,7 @@ enum Event {
 }
 
 /// One virtual node.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Node {
     engine: Option<Engine>,
     document: Option<ClusterDocument>,
@@ -44,10 +48,15 @@ struct Node {
     running: BTreeSet<ServiceId>,
     off: bool,
     sticky: bool,
+    leaving: bool,
+    /// Counts what the transcript did to its agent or machine.
+    life: u32,
+    /// Its agent has run without a pause since then.
+    well_since: u64,
 }
 
 /// Engines, the network between them, and the log.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Bench {
     now: u64,
     posted: u64,
@@ -56,9 +65,14 @@ pub(crate) struct Bench {
     cuts: BTreeSet<(usize, usize)>,
     isolated: BTreeSet<usize>,
     no_reference: bool,
+    /// Broken on purpose: what must outlive the agent is forgotten.
+    writes_nothing: bool,
     foreign: BTreeSet<ServiceId>,
     document: Option<ClusterDocument>,
     log: Vec<String>,
+    /// Until when the command that is being done lets the time go on.
+    until: u64,
+    watch: interrupt::Watch,
 }
 
 impl Bench {
@@ -73,6 +87,8 @@ impl Bench {
     }
 
     fn say(&mut self, n: usize, what: &str) {
+        // Announcements come with time, as beats do.
+        self.watch.said += u64::from(!what.starts_with("announces"));
         let ms = self.now / 1_000_000;
         let name = self.name(n);
         self.log.push(format!(
@@ -103,6 +119,7 @@ impl Bench {
     /// Lets the time go on.
     fn advance(&mut self, by: u64) {
         let until = self.now + by;
+        self.until = until;
         while let Some(next) = self.queue.first_entry() {
             if next.key().0 > until {
                 break;
@@ -119,6 +136,13 @@ impl Bench {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Begin(n, fresh) => return self.begin(n, fresh),
+            Event::Back(n, life) => {
+                if self.nodes[n].life == life {
+                    self.nodes[n].off = false;
+                    self.begin(n, false);
+                }
+                return;
+            }
             Event::Fetched(from, to) => {
                 if let Some(document) = self.nodes[from].document.clone() {
                     self.hand_document(to, document);
@@ -127,6 +151,7 @@ impl Bench {
             }
             Event::Resume(n) => {
                 self.nodes[n].paused = false;
+                self.nodes[n].well_since = self.now;
                 self.say(n, "(its agent goes on)");
                 let waiting = core::mem::take(&mut self.nodes[n].waiting);
                 self.feed(n, Engine::handle_timer);
@@ -175,6 +200,7 @@ impl Bench {
             return;
         }
         node.boot += 1;
+        node.well_since = self.now;
         let newest = |service: &ServiceId| {
             let mine = node.slots.iter().filter(|((s, _), _)| s == service);
             mine.max_by_key(|(_, (until, live))| (*live, *until))
@@ -229,11 +255,13 @@ impl Bench {
         input(&mut engine, now);
         let mut leaves = false;
         while let Some(effect) = engine.poll_effect() {
+            self.interrupt(n, &effect);
             match effect {
                 Effect::SendBeats => {
                     let beat = engine.beat(now).clone();
                     self.send(n, &beat);
                 }
+                Effect::Persist if self.writes_nothing => {}
                 Effect::Persist => self.nodes[n].run = Some(engine.run_state()),
                 Effect::HandedOver => leaves = true,
                 other => self.carry_out(n, other),
@@ -251,9 +279,10 @@ impl Bench {
     }
 
     fn send(&mut self, n: usize, beat: &Beat) {
+        let beat = Rc::new(beat.clone());
         for to in (0..self.nodes.len()).filter(|to| *to != n) {
             if self.passes(n, to) {
-                self.post(LATENCY, Event::Beat(to, Box::new(beat.clone())));
+                self.post(LATENCY, Event::Beat(to, Rc::clone(&beat)));
             }
         }
     }
@@ -265,6 +294,7 @@ impl Bench {
     }
 
     fn carry_out(&mut self, n: usize, effect: Effect) {
+        self.check_order(n, &effect);
         match effect {
             Effect::Gate(op) => self.gate(n, op),
             Effect::AddAddresses(s) => self.tell(n, "puts up the alias of", s),
@@ -354,6 +384,7 @@ impl Bench {
             let was = core::mem::replace(&mut self.nodes[n].open, open.clone());
             for service in open.difference(&was) {
                 self.tell(n, "gate opens for", *service);
+                self.check_opened(n, *service);
             }
             for service in was.difference(&open) {
                 self.tell(n, "gate closes for", *service);
@@ -396,5 +427,7 @@ impl Bench {
         node.open.clear();
         node.running.clear();
         node.waiting.clear();
+        node.leaving = false;
+        node.life += 1;
     }
 }

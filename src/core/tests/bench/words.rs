@@ -41,14 +41,17 @@ impl Bench {
             ["revive", node] => {
                 let n = self.member(node);
                 self.nodes[n].off = false;
+                self.nodes[n].life += 1;
                 self.post(0, Event::Begin(n, false));
             }
             ["crash", node] => {
                 let n = self.member(node);
                 self.nodes[n].engine = None;
+                self.nodes[n].life += 1;
             }
             ["restart", node] => {
                 let n = self.member(node);
+                self.nodes[n].life += 1;
                 self.post(0, Event::Begin(n, false));
             }
             ["pause", node, long] => {
@@ -67,9 +70,14 @@ impl Bench {
             ["heal"] => {
                 self.cuts.clear();
                 self.isolated.clear();
+                self.disturbed();
             }
             ["leave", node] => {
                 let n = self.member(node);
+                if self.nodes[n].engine.is_none() {
+                    return self.power_off(n); // nobody is there to hand over
+                }
+                self.nodes[n].leaving = true;
                 self.feed(n, |e, now| e.handle_host(HostEvent::Leave, now));
             }
             ["order", service, target, "at", node] => self.order(service, target, node),
@@ -80,6 +88,9 @@ impl Bench {
             ["unstick", service, node] => {
                 let (n, id) = (self.member(node), self.service(service));
                 self.nodes[n].sticky = false;
+                if self.nodes[n].open.contains(&id) {
+                    return; // whoever mends it leaves it running where it is held
+                }
                 let state = UnitsState::Inactive {
                     stopped: Stopped::Killed,
                     took: core::time::Duration::ZERO,
