@@ -22,20 +22,25 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Two runs of a named fault; a run that shows what must never be fails.
+/// Two runs of a named fault.
 fn twice(fault: &str) {
+    runs(fault, 2);
+}
+
+/// A run that shows what must never be fails.
+fn runs(fault: &str, runs: u32) {
     let results = programs().unwrap().join("system-tests.jsonl");
     let printed = on_lab(&[
         "lab",
         "bench",
         fault,
         "--runs",
-        "2",
+        &runs.to_string(),
         "--results",
         results.to_str().unwrap(),
     ])
     .unwrap();
-    assert!(printed.contains("2 runs"), "{printed}");
+    assert!(printed.contains(&format!("{runs} runs")), "{printed}");
 }
 
 #[test]
@@ -122,6 +127,11 @@ fn t08_s1_the_network_is_cut() {
 #[test]
 fn t09_f3_to_f6_l1_two_nodes_die() {
     twice("priorities");
+}
+
+#[test]
+fn t09_protocol_3_the_key_is_exchanged_unnoticed() {
+    runs("rotate", 1);
 }
 
 #[test]

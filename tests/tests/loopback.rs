@@ -180,6 +180,8 @@ fn without_root_a_service_survives_its_agent_and_goes_home() {
     user.done(&["--lab", "--yes", "service", "move", "web1", "--to", "home"]);
     user.wait_for_web1_on("n1");
 
+    key_rotation_without_a_member(&user);
+
     // F2 again: one that is frozen comes back, sees that it was held up, and gives up what another has.
     user.done(&["lab", "freeze", "n1", "--for", "6s"]);
     user.wait_for_web1_on("sb1");
@@ -216,4 +218,45 @@ fn without_root_a_service_survives_its_agent_and_goes_home() {
     assert!(half_way, "`up` ended before it added a node");
     user.done(&["lab", "down"]);
     assert_eq!(user.traces(), Vec::<String>::new());
+}
+
+/// PROTOCOL 3: a member that is away is named; left behind on the admin's word, it gets the key once it is back, and no
+/// secret is shown anywhere.
+fn key_rotation_without_a_member(user: &User) {
+    let keys = |user: &User| {
+        let shown = user.run(&["--lab", "cluster", "show", "demo", "--output", "json"]);
+        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        shown["document"]["key"].as_array().unwrap().clone()
+    };
+    let rotate = ["--lab", "--yes", "key", "rotate", "demo"];
+    let first = keys(user);
+    user.done(&["lab", "kill", "w1"]);
+    user.wait("w1 down", |cluster| {
+        named(&cluster["nodes"], "w1")["state"] == "down"
+    });
+    let refused = user.run(&rotate);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("member-away") && said.contains("w1"),
+        "{said}"
+    );
+    assert_eq!(keys(user), first, "refused, nothing was changed");
+    let mut without = rotate.to_vec();
+    without.extend(["--ignore-check", "member-away"]);
+    user.done(&without);
+    let second = keys(user);
+    assert_ne!(second[0]["id"], first[0]["id"]);
+    assert_eq!(second.len(), 1);
+    assert_eq!(second[0]["secret"], "not shown");
+
+    user.done(&["lab", "revive", "w1"]);
+    let until = Instant::now() + LIMIT;
+    while !user.run(&rotate).status.success() {
+        assert!(Instant::now() < until, "w1 gets no key");
+    }
+    user.wait("w1 up", |cluster| {
+        named(&cluster["nodes"], "w1")["state"] == "up"
+    });
+    assert_eq!(keys(user).len(), 1);
 }

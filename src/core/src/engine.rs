@@ -96,6 +96,8 @@ pub struct Engine {
     services: Vec<Local>,
     host: Host,
     started: Mono,
+    /// When the present revision was taken.
+    adopted: Mono,
     silent_until: Mono,
     listening: bool,
     no_grant_until: Mono,
@@ -154,6 +156,7 @@ impl Engine {
                 reference_asked: None,
             },
             started: now,
+            adopted: now,
             silent_until: if restarted {
                 now.after(wait.mul_f64(1.0 + RHO))
             } else {
@@ -419,6 +422,7 @@ impl Engine {
         self.hold_for = document.hold();
         self.bounds = bounds(&document);
         self.document = document;
+        self.adopted = now;
         self.fetch = None;
         self.align(now);
         if epoch_changed {

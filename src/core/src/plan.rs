@@ -11,6 +11,7 @@ mod command;
 mod commands;
 mod draft;
 mod goal;
+mod key;
 mod know;
 mod leave;
 mod lock;
@@ -28,6 +29,7 @@ pub use action::{
 pub use command::{of as command_line, quoted};
 pub use commands::{Commands, commands};
 pub use goal::{Aim, Goal, Progress};
+pub use key::MEMBER_AWAY;
 pub use outcome::{Consequence, ConsequenceKind, MoveOrder, Plan, Step, StepKind, Warning};
 
 use crate::model::Problem;
@@ -71,6 +73,7 @@ pub fn plan(action: &Action, now: &Situation<'_>) -> Result<Plan, Vec<Problem>> 
         Action::EndMaintenance { node } => maintenance::end(draft, node),
         Action::Start { service, on } => run::start(draft, service, on.as_ref()),
         Action::Stop { service } => run::stop(draft, service),
+        Action::RotateKey { cluster, key } => key::rotate(draft, cluster, key),
         Action::Apply { document } => apply::apply(draft, document),
     }
 }
@@ -102,6 +105,7 @@ fn title(action: &Action) -> String {
         Action::EndMaintenance { node } => format!("end maintenance of {node}"),
         Action::Start { service, .. } => format!("start {service}"),
         Action::Stop { service } => format!("stop {service}"),
+        Action::RotateKey { cluster, .. } => format!("exchange the key of {cluster}"),
         Action::Apply { document } => format!("apply a written document to {}", document.name),
     }
 }

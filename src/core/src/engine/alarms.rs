@@ -1,6 +1,8 @@
 //! What needs a human (M1, M2): raised and cleared by condition, kept after clearing.
 
-use crate::model::{ClusterDocument, RuleId};
+use core::time::Duration;
+
+use crate::model::{ClusterDocument, KeyStage, RuleId};
 use crate::time::Mono;
 
 use super::beat::phase;
@@ -10,6 +12,8 @@ use super::{Engine, membership};
 
 /// Most alarms that are kept.
 const KEPT: usize = 200;
+/// An exchange of the keys takes seconds; one that takes longer than this was broken off.
+const KEY_EXCHANGE: Duration = Duration::from_mins(1);
 
 /// The kinds of alarm. Places are those of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,7 @@ pub(super) enum Kind {
     ClockLoose,
     LinkLost,
     Differs,
+    KeysUnfinished,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -237,6 +242,13 @@ fn describe(
             format!("{n} has another revision of the configuration"),
             "it catches up by itself; if it does not, see `backstay node show`".to_owned(),
         ),
+        Kind::KeysUnfinished => (
+            "key-rotation",
+            Warning,
+            "PROTOCOL 3",
+            "keys: rotation begun, not finished".to_owned(),
+            "`backstay key rotate` goes on from there".to_owned(),
+        ),
     }
 }
 
@@ -270,6 +282,10 @@ impl Engine {
         conditions.clear();
         self.node_conditions(&mut conditions, now);
         self.service_conditions(&mut conditions, now);
+        if self.document.key_stage() != KeyStage::Settled && now.since(self.adopted) >= KEY_EXCHANGE
+        {
+            conditions.push((Kind::KeysUnfinished, None, None));
+        }
         let changed = self.alarms.set(&conditions, now);
         self.alarms.conditions = conditions;
         for ((kind, node, service), raised) in changed {
@@ -324,7 +340,9 @@ impl Engine {
                 {
                     raise(Kind::LinkLost);
                 }
+                // A commit reaches all within a beat or two: only what lasts is worth a word.
                 if (peer.last.revision, peer.last.hash) != (self.document.revision, self.hash)
+                    && now.since(self.adopted) > self.bounds.down
                     && self
                         .fetch
                         .is_none_or(|(_, at)| now.since(at) > self.bounds.down)

@@ -272,6 +272,17 @@ impl core::fmt::Debug for Key {
     }
 }
 
+/// How far an exchange of the keys is. The order of the keys tells: a new one is always the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyStage {
+    /// One key; none is being exchanged.
+    Settled,
+    /// The last key is known and does not sign yet.
+    Known,
+    /// The last key signs; the others only verify.
+    Signs,
+}
+
 /// Who held a service when the epoch began (PROTOCOL 29, 30).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -299,6 +310,15 @@ impl ClusterDocument {
     /// The service of that number.
     pub fn service(&self, id: ServiceId) -> Option<&Service> {
         self.services.iter().find(|s| s.id == id)
+    }
+
+    /// How far an exchange of the keys is.
+    pub fn key_stage(&self) -> KeyStage {
+        match self.keys.as_slice() {
+            [_, .., last] if last.signs => KeyStage::Signs,
+            [_, .., _] => KeyStage::Known,
+            _ => KeyStage::Settled,
+        }
     }
 
     /// Members of one role.

@@ -108,6 +108,13 @@ pub enum Action {
         /// Which.
         service: ServiceName,
     },
+    /// PROTOCOL 3: the next step of an exchange of the keys that beats and documents are signed with.
+    RotateKey {
+        /// Which cluster.
+        cluster: ClusterName,
+        /// Drawn at random: 32 bytes as 64 hexadecimal digits. Used by the first step only.
+        key: Secret,
+    },
     /// A cluster becomes what a written document says; a name that no cluster has makes a new one.
     /// Its revision must be the cluster's present one: what was written is the change to that. Secrets that
     /// read `not shown` stay what they are.

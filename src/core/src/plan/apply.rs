@@ -58,6 +58,17 @@ pub(super) fn apply(mut draft: Draft<'_>, written: &ClusterDocument) -> Result<P
         ));
     }
     let new = completed(old, written);
+    if new.keys != old.keys {
+        draft.refused.push(refusal(
+            "PROTOCOL 3",
+            format!("cluster {}", written.name),
+            "the document changes its keys at once, and no beat would be understood until every node has it",
+            format!(
+                "leave them as they are and exchange them with `backstay key rotate {}`",
+                written.name
+            ),
+        ));
+    }
     if new == *old {
         // Whoever made this revision may have been interrupted before the index was written.
         draft.system_of(old);

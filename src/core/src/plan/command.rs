@@ -108,6 +108,7 @@ pub fn of(action: &Action, wall: u64) -> String {
             line
         }
         Action::Stop { service } => Line::new(&["service", "stop", service.as_str()]),
+        Action::RotateKey { cluster, .. } => Line::new(&["key", "rotate", cluster.as_str()]),
         Action::Apply { document } => {
             Line::new(&["apply", "-f", &format!("{}.toml", document.name)])
         }

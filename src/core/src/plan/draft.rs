@@ -259,7 +259,9 @@ impl<'a> Draft<'a> {
             format!("check {what} on every node that answers"),
         );
         self.step(StepKind::Commit, on, format!("make {what} the present one"));
-        if !away.is_empty() {
+        // Who has not the key can't learn of it: the exchange of keys says so itself.
+        let same_keys = old.is_none_or(|old| old.keys == new.keys);
+        if !away.is_empty() && same_keys {
             self.say(
                 ConsequenceKind::Note,
                 format!(

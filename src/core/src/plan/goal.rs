@@ -23,6 +23,15 @@ pub enum Aim {
         /// This or a later one.
         revision: u64,
     },
+    /// These nodes have that revision, by their own word: a node that is not heard has it not.
+    Has {
+        /// Of which cluster.
+        cluster: ClusterName,
+        /// This or a later one.
+        revision: u64,
+        /// Which.
+        nodes: Vec<NodeName>,
+    },
     /// These nodes are up.
     Up {
         /// In which cluster.
@@ -99,6 +108,7 @@ impl Aim {
     fn reached(&self, views: &[ClusterView]) -> Progress {
         let cluster = match self {
             Self::Revision { cluster, .. }
+            | Self::Has { cluster, .. }
             | Self::Up { cluster, .. }
             | Self::Runs { cluster, .. }
             | Self::Stopped { cluster, .. }
@@ -115,6 +125,9 @@ impl Aim {
         };
         match self {
             Self::Revision { revision, .. } => has_revision(view, *revision),
+            Self::Has {
+                revision, nodes, ..
+            } => have_revision(view, *revision, nodes),
             Self::Up { nodes, .. } => are_up(view, nodes),
             Self::Runs {
                 service,
@@ -128,13 +141,20 @@ impl Aim {
     }
 }
 
+/// Every node that is up has it.
 fn has_revision(view: &ClusterView, revision: u64) -> Progress {
-    let behind: Vec<&str> = view
-        .nodes
-        .iter()
-        .filter(|n| n.state == NodeState::Up && n.revision.is_none_or(|r| r < revision))
-        .map(|n| n.name.as_str())
-        .collect();
+    let up = view.nodes.iter().filter(|n| n.state == NodeState::Up);
+    let up: Vec<NodeName> = up.map(|n| n.name.clone()).collect();
+    have_revision(view, revision, &up)
+}
+
+fn have_revision(view: &ClusterView, revision: u64, nodes: &[NodeName]) -> Progress {
+    let has = |name: &NodeName| {
+        let node = view.nodes.iter().find(|n| n.name == *name);
+        node.is_some_and(|n| n.revision.is_some_and(|r| r >= revision))
+    };
+    let behind = nodes.iter().filter(|name| !has(name));
+    let behind: Vec<&str> = behind.map(NodeName::as_str).collect();
     if view.revision < revision {
         Progress::Waiting(format!(
             "{} has revision {} of {}, not yet {revision}",

@@ -3,6 +3,7 @@
 mod changes;
 mod clusters;
 mod goals;
+mod keys;
 mod maintenance;
 mod services;
 

@@ -69,6 +69,7 @@ pub(super) fn of(action: &Action, now: &Situation<'_>) -> String {
         Action::EndMaintenance { node } => format!("the maintenance of {node} is over"),
         Action::Start { service, .. } => format!("{service} runs"),
         Action::Stop { service } => format!("{service} is stopped on every node until started"),
+        Action::RotateKey { cluster, .. } => super::key::truth(cluster, now),
         Action::Apply { document } => format!("{} is as written", document.name),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use backstay_core::engine::{Engine, HostEvent, Order, OrderKind, Stopped, UnitsState};
-use backstay_core::model::{ClusterDocument, Fallback, Lock, Maintenance, ServiceId};
+use backstay_core::model::{ClusterDocument, Fallback, Key, Lock, Maintenance, ServiceId};
 
 use super::{Bench, Event, Node};
 
@@ -21,6 +21,15 @@ fn time(text: &str) -> u64 {
 fn maintain(document: &mut ClusterDocument, node: &str, work: Option<Maintenance>) {
     let member = (document.members.iter_mut()).find(|m| m.name.as_str() == node);
     member.expect("a member").maintenance = work;
+}
+
+/// `2`, or `2!`: the one that signs.
+fn key(word: &str) -> Key {
+    Key {
+        id: word.trim_end_matches('!').parse().expect("a number"),
+        secret: "ab".repeat(32),
+        signs: word.ends_with('!'),
+    }
 }
 
 impl Bench {
@@ -242,6 +251,9 @@ impl Bench {
                     moves: moves == ["move"],
                 };
                 maintain(&mut document, node, Some(work));
+            }
+            (["keys", ids @ ..], _) => {
+                document.keys = ids.iter().map(|id| key(id)).collect();
             }
             (["end-maintenance", node], _) => maintain(&mut document, node, None),
             (["unlock", _], Some(service)) => service.lock = None,

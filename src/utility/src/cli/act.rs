@@ -1,7 +1,7 @@
 //! One way for every action: gather, plan, preflight, show, confirm, apply, watch.
 
 use backstay_core::model::NodeName;
-use backstay_core::plan::{Action, Plan, Situation, StepKind, plan};
+use backstay_core::plan::{Action, MEMBER_AWAY, Plan, Situation, StepKind, plan};
 use serde_json::json;
 
 use super::context::{Context, say, say_json, who};
@@ -68,6 +68,29 @@ pub(super) fn carry_out(
     action: &Action,
     picture: &mut Picture,
 ) -> Result<End, Failure> {
+    match agree(context, action, picture)? {
+        Agreed::End(end) => Ok(end),
+        Agreed::Go(plan) => carry_through(context, &plan, picture),
+    }
+}
+
+/// What came of showing a plan.
+pub(super) enum Agreed {
+    /// Nothing is to be done.
+    End(End),
+    /// It is to be carried out.
+    Go(Box<Plan>),
+}
+
+/// From the plan to the admin's yes.
+///
+/// # Errors
+/// Refused, or the admin said no; nothing was changed.
+pub(super) fn agree(
+    context: &Context,
+    action: &Action,
+    picture: &mut Picture,
+) -> Result<Agreed, Failure> {
     let plan = plan_for(action, picture)?;
     let overrides = context.overrides();
     let (problems, checks) = if plan.changed {
@@ -83,7 +106,7 @@ pub(super) fn carry_out(
     judge(problems, &checks, &overrides)?;
     if !plan.changed {
         finish(context, &plan, &Applied::default(), "nothing to change");
-        return Ok(End::Nothing);
+        return Ok(Agreed::End(End::Nothing));
     }
     if context.common.dry_run {
         finish(
@@ -92,10 +115,10 @@ pub(super) fn carry_out(
             &Applied::default(),
             "dry run: nothing was changed",
         );
-        return Ok(End::Dry);
+        return Ok(Agreed::End(End::Dry));
     }
     context.confirm_named(ends(action), "Go on?")?;
-    carry_through(context, &plan, picture)
+    Ok(Agreed::Go(Box::new(plan)))
 }
 
 /// What ends with an action: its name has to be typed.
@@ -116,20 +139,34 @@ pub(super) fn carry_through(
     plan: &Plan,
     picture: &mut Picture,
 ) -> Result<End, Failure> {
+    let applied = bring_about(context, plan, picture)?;
+    finish(context, plan, &applied, &format!("done: {}", plan.truth));
+    Ok(End::Done)
+}
+
+/// Carries out an agreed plan and waits for its goal.
+///
+/// # Errors
+/// In one sentence, with whether anything was changed.
+pub(super) fn bring_about(
+    context: &Context,
+    plan: &Plan,
+    picture: &mut Picture,
+) -> Result<Applied, Failure> {
     context.guard();
     let applied = apply(plan, picture, &context.cancel, &mut |told| {
         context.told(told);
     })?;
     remember(context, plan);
-    if !applied.behind.is_empty() {
+    let left_behind = plan.warnings.iter().any(|w| w.name == MEMBER_AWAY);
+    if !applied.behind.is_empty() && !left_behind {
         context.note(&format!(
             "{} will learn of it when they are back",
             list(&applied.behind)
         ));
     }
     wait(context, plan, picture, &context.cancel)?;
-    finish(context, plan, &applied, &format!("done: {}", plan.truth));
-    Ok(End::Done)
+    Ok(applied)
 }
 
 /// The change is made: a file that can't be written is only told.
@@ -166,7 +203,7 @@ fn wait(
     Ok(())
 }
 
-fn finish(context: &Context, plan: &Plan, applied: &Applied, sentence: &str) {
+pub(super) fn finish(context: &Context, plan: &Plan, applied: &Applied, sentence: &str) {
     if let Some(front) = &context.front {
         front.finished(plan, applied, sentence);
     } else if context.json() {

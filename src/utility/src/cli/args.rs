@@ -165,6 +165,9 @@ pub enum Verb {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
     },
+    /// The keys that nodes sign with what they tell each other
+    #[command(subcommand)]
+    Key(KeyVerb),
     /// What the rules say that messages name, like (S1)
     Rule {
         /// Which; without one all of them
@@ -505,6 +508,16 @@ pub struct ServiceSettings {
     /// Whether a failure moves it
     #[arg(long, value_enum)]
     pub failover: Option<FailoverArgument>,
+}
+
+/// Keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyVerb {
+    /// Exchange a cluster's key while everything runs; after an interruption it goes on from there
+    Rotate {
+        /// Which; without one all of them
+        cluster: Option<ClusterName>,
+    },
 }
 
 /// Alarms.

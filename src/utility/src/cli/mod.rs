@@ -5,6 +5,7 @@ mod apply;
 pub mod args;
 mod cluster;
 pub(crate) mod context;
+mod key;
 mod lab;
 mod node;
 mod rule;
@@ -114,6 +115,7 @@ pub(crate) fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
             limit,
         } => show::history(context, service.as_ref(), limit, follow),
         Verb::Audit { limit } => show::audit(context, limit),
+        Verb::Key(args::KeyVerb::Rotate { cluster }) => key::rotate(context, cluster),
         Verb::Rule { ids } => rule::run(context, &ids),
         Verb::Lab(_) => Ok(Exit::Done), // dealt with above
     }

@@ -4,6 +4,7 @@
 //! comes back.
 
 pub mod apply;
+pub mod catch_up;
 pub mod contact;
 pub mod crew;
 pub mod enrol;

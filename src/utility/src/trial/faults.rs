@@ -11,7 +11,7 @@ use backstay_lab::bench::{self, RunOutcome, Series, Summary};
 use backstay_lab::probe::{Probe, ProbeOptions, ProbeReport};
 
 use super::ground::{CLUSTER, Event, Ground, at_home, runs_on};
-use super::scenes;
+use super::{scenes, upkeep};
 
 /// The service and nodes that are tried.
 pub(super) const SERVICE: &str = "web1";
@@ -37,6 +37,7 @@ const TRIALS: &[(&str, &str, Trial)] = &[
     ("split-auto", "lan", scenes::split_then_automatic),
     ("cut-one", "lan", cut_one),
     ("priorities", "lan", scenes::priorities),
+    ("rotate", "lan", upkeep::rotate),
 ];
 
 /// The names of the faults.
@@ -299,7 +300,7 @@ fn agent_restart(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     Ok((report, Figures::new()))
 }
 
-fn term(ground: &Ground) -> Result<u64> {
+pub(super) fn term(ground: &Ground) -> Result<u64> {
     let view = ground.status()?;
     let service = view.services.iter().find(|s| s.name.as_str() == SERVICE);
     Ok(service.context("the service is not shown")?.term)

@@ -6,6 +6,7 @@ mod demo;
 mod faults;
 mod ground;
 mod scenes;
+mod upkeep;
 
 pub use demo::demo;
 pub use faults::{NAMES, bench};
