@@ -6,6 +6,7 @@
 pub mod checks;
 pub mod fetch;
 mod keeper;
+mod network;
 #[cfg(test)]
 mod tests;
 

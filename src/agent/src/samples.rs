@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::decide::{Decider, Errand, Input, Job, Jobs, Outbox, Pulse, inputs};
 use crate::documents::{Keeper, Machine};
+use crate::host::network::Wanted;
 use crate::store::{Folders, Identity, NodeFile, RunFolder, make_folder};
 use crate::work::SimulatedHands;
 
@@ -158,7 +159,10 @@ impl Machine for PlainMachine {
         Facts {
             interfaces: vec![InterfaceFact {
                 name: "lo".into(),
-                addresses: vec![AddressFact { address }],
+                addresses: vec![AddressFact {
+                    address,
+                    ..AddressFact::default()
+                }],
                 ..InterfaceFact::default()
             }],
             ..Facts::default()
@@ -175,6 +179,14 @@ impl Machine for PlainMachine {
 
     fn keep_from_boot(&mut self, _: &[String]) -> anyhow::Result<()> {
         Ok(())
+    }
+
+    fn settle_network(&mut self, _: &Wanted) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn release_bases(&mut self, _: &Wanted, _: bool) -> anyhow::Result<bool> {
+        Ok(false)
     }
 }
 
@@ -246,7 +258,7 @@ impl Jobs for WillingCrew {
                     keeper.commit_seen(cluster, revision, hash);
                 });
             }
-            Job::WatchUnits(..) | Job::RunHooks { .. } | Job::Record(_) => {}
+            Job::WatchUnits(..) | Job::RunHooks { .. } | Job::Left { .. } | Job::Record(_) => {}
         }
     }
 }

@@ -75,7 +75,7 @@ impl Jobs for Crew {
                 self.units.post(job);
             }
             Job::Probe { .. } | Job::CheckReference { .. } => ask::post(job, &self.decide),
-            Job::Fetched { .. } | Job::CommitSeen { .. } => {
+            Job::Fetched { .. } | Job::CommitSeen { .. } | Job::Left { .. } => {
                 // Gone only when the whole agent ends.
                 let _ = self.keeper.send(job);
             }
@@ -98,16 +98,18 @@ fn documents(keeper: &Mutex<Keeper>, job: Job) {
             revision,
             hash,
         } => keeper.commit_seen(cluster, revision, hash),
+        Job::Left { all_heard } => keeper.left(all_heard),
         _ => {}
     }
 }
 
 /// C10, and whether the state folder can be written.
 fn look_at_machine(keeper: &Mutex<Keeper>, decide: &Outbox) {
-    let writable = keeper
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .try_disk();
+    let writable = {
+        let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.look_at_network();
+        keeper.try_disk()
+    };
     decide.tell(Input::Host(None, HostEvent::Disk { writable }));
     // A machine that does not say whether its clock is kept is not accused of it.
     let kept = clock::clock_kept().unwrap_or(true);

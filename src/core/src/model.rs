@@ -1,5 +1,6 @@
 //! The written configuration and its rules.
 
+mod boot;
 mod change;
 mod cluster;
 mod diff;
@@ -12,6 +13,7 @@ mod system;
 mod text;
 mod timing;
 
+pub use boot::AtBoot;
 pub use change::{DocumentError, Problem, RuleId, hash_of};
 pub use cluster::{
     Base, Changed, ClusterDocument, Former, Key, KeyStage, Maintenance, Member, Role, Safety,

@@ -6,6 +6,7 @@
 
 mod action;
 mod apply;
+mod boot;
 mod cluster;
 mod command;
 mod commands;
@@ -23,8 +24,8 @@ mod settings;
 mod truth;
 
 pub use action::{
-    Action, AddClusterNode, CreateCluster, NewService, Secret, SetCluster, SetService, Situation,
-    Target,
+    Action, AddClusterNode, BootAddress, CreateCluster, NewService, Secret, SetCluster, SetService,
+    Situation, Target,
 };
 pub use command::{of as command_line, quoted};
 pub use commands::{Commands, commands};

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use crate::clean::clean;
+use crate::manager::Network;
 use crate::net;
 use crate::packages;
 use crate::plan::{CLIENT, Host, MOST_EXTRA, fleet};
@@ -42,6 +43,8 @@ pub struct Options {
     pub extra_hosts: u8,
     /// Whether to install and start the demonstration services.
     pub demo: bool,
+    /// What configures the hosts' network.
+    pub network: Network,
 }
 
 /// Several real hosts on one machine.
@@ -77,7 +80,7 @@ impl Lab {
     /// or when a host does not come up within 90 s.
     pub fn up(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         need_root("making hosts")?;
-        let lacking = packages::missing();
+        let lacking = packages::missing(options.network);
         ensure!(
             lacking.is_empty(),
             "the lab needs Debian packages that are missing: {}",
@@ -107,10 +110,11 @@ impl Lab {
             progress("removing what a former lab left behind");
         }
         clean(&folder, &fleet(MOST_EXTRA))?;
-        let lab = Self {
-            folder,
-            hosts: fleet(options.extra_hosts),
-        };
+        let mut hosts = fleet(options.extra_hosts);
+        for (place, host) in hosts.iter_mut().enumerate() {
+            host.network = options.network.of(place);
+        }
+        let lab = Self { folder, hosts };
         lab.make(&program, progress)?;
         if options.demo {
             progress("installing the demonstration services");
@@ -352,7 +356,7 @@ impl Lab {
         ssh.status().context("cannot run ssh")
     }
 
-    /// Waits until a host's sshd answers. Errors after `limit`, or as soon as the
+    /// Waits until a host's sshd answers and it has an address. Errors after `limit`, or as soon as the
     /// host is off again, with the end of its boot log.
     pub fn wait_ready(&self, name: &str, limit: Duration) -> Result<()> {
         let host = self.host(name)?;
@@ -395,6 +399,10 @@ impl Lab {
         let mut start = [0; 4];
         stream.read_exact(&mut start)?;
         ensure!(&start == b"SSH-", "{} does not speak SSH", host.name);
+        // Not every manager of networks is as quick as sshd.
+        let there = net::addresses(host);
+        let v4 = there.iter().any(|address| address.contains('.'));
+        ensure!(v4, "{} has no address", host.name);
         Ok(())
     }
 

@@ -11,7 +11,9 @@ use anyhow::{Context, Result};
 use backstay_lab::loopback::service::Do;
 use backstay_lab::probe::{self, Probe, ProbeOptions, Until};
 use backstay_lab::serve::{self, ServeOptions};
-use backstay_lab::{Freeze, Lab, Loopback, Options, Site, default_folder, packages, supervise};
+use backstay_lab::{
+    Freeze, Lab, Loopback, Network, Options, Site, default_folder, packages, supervise,
+};
 use clap::{Parser, Subcommand};
 use nix::time::{ClockId, clock_gettime};
 
@@ -44,6 +46,9 @@ enum Verb {
         /// Bare hosts beyond the usual five (0 to 15).
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=15))]
         extra_hosts: u8,
+        /// What configures the hosts' network.
+        #[arg(long, default_value = "networkd")]
+        network: Network,
     },
     /// Remove everything.
     Down,
@@ -149,15 +154,17 @@ fn run(arguments: Arguments, began: Duration) -> Result<ExitCode> {
             yes,
             demo,
             extra_hosts,
+            network,
         } => {
             if yes {
-                packages::install(&packages::missing())?;
+                packages::install(&packages::missing(network))?;
             }
             let options = Options {
                 folder: Some(folder.clone()),
                 program: None,
                 extra_hosts,
                 demo,
+                network,
             };
             let lab = Lab::up(&options, &mut |line| eprintln!("{line}"))?;
             show(&lab.status()?, json)?;

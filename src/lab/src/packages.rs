@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::manager::Network;
 use crate::run::run;
 
 /// A program of each package, by which its presence is told.
@@ -28,9 +29,10 @@ const POLICY_TEXT: &str =
     "#!/bin/sh\n# Written by backstay-lab while it installs packages.\nexit 101\n";
 
 /// Names of the Debian packages that the lab lacks on this machine.
-pub fn missing() -> Vec<&'static str> {
+pub fn missing(network: Network) -> Vec<&'static str> {
     let mut lacking: Vec<&str> = NEEDED
         .iter()
+        .chain(network.needs())
         .filter(|(program, _)| !present(program))
         .map(|(_, package)| *package)
         .collect();
@@ -57,6 +59,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
         bail!("installing packages needs root: sudo {}", remedy(packages));
     }
     let _policy = Policy::forbid_starts()?;
+    keep_from_boot(packages)?;
     let apt = |arguments: &[&str]| {
         run(Command::new("apt-get")
             .args(arguments)
@@ -69,7 +72,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
         apt(&["update", "-q"])?;
         apt(&arguments)?;
     }
-    let still: Vec<&str> = missing()
+    let still: Vec<&str> = missing(Network::Mixed)
         .into_iter()
         .filter(|p| packages.contains(p))
         .collect();
@@ -95,6 +98,23 @@ fn present(program: &str) -> bool {
 
 fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// What a manager of networks would do to this machine's own at its next boot, if it was not there before.
+fn keep_from_boot(packages: &[&str]) -> Result<()> {
+    const STARTED: [(&str, &str); 2] = [
+        ("ifupdown", "networking.service"),
+        ("network-manager", "NetworkManager.service"),
+    ];
+    for (_, unit) in STARTED.iter().filter(|(p, _)| packages.contains(p)) {
+        let mask = Path::new("/etc/systemd/system").join(unit);
+        if fs::symlink_metadata(&mask).is_err() && mask.parent().is_some_and(Path::exists) {
+            std::os::unix::fs::symlink("/dev/null", &mask)
+                .with_context(|| format!("cannot mask {unit}"))?;
+            eprintln!("{unit} is masked on this machine: the lab's hosts alone use it");
+        }
+    }
+    Ok(())
 }
 
 /// While it lives, maintainer scripts start no service (Debian's policy-rc.d);

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::manager::Network;
+
 /// Network namespace of the bridge that joins the hosts.
 pub const SWITCH: &str = "backstay-switch";
 /// Network namespace of the client; no host, only a place to ask from.
@@ -109,6 +111,9 @@ pub struct Host {
     octet: u8,
     /// Last part of the base address meant for it once a cluster exists.
     base_octet: u8,
+    /// What configures its network.
+    #[serde(default)]
+    pub network: Network,
 }
 
 impl Host {
@@ -118,6 +123,7 @@ impl Host {
             kind,
             octet,
             base_octet,
+            network: Network::default(),
         }
     }
 

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, mknod};
 
-use crate::plan::{GATEWAY, Host, ipv4};
+use crate::manager::{self, Network};
+use crate::plan::Host;
 use crate::state::Folder;
 
 /// What of the machine's root a host shares; everything else at the top is hidden.
@@ -222,11 +223,9 @@ fn configure(folder: &Folder, host: &Host, peers: &[Host], root: &Path) -> Resul
         0o644,
     )?;
     put("etc/machine-id", &machine_id()?, 0o444)?;
-    put(
-        "etc/systemd/network/10-eth0.network",
-        &network_file(host),
-        0o644,
-    )?;
+    for (path, text, mode) in manager::files(host) {
+        put(path, &text, mode)?;
+    }
     put("etc/ssh/sshd_config", SSHD, 0o644)?;
     let key = fs::read_to_string(folder.host(&host.name).join("host_key"))?;
     put("etc/ssh/ssh_host_ed25519_key", &key, 0o600)?;
@@ -236,7 +235,7 @@ fn configure(folder: &Folder, host: &Host, peers: &[Host], root: &Path) -> Resul
     fs::set_permissions(root.join("root/.ssh"), Permissions::from_mode(0o700))?;
     let key = fs::read_to_string(folder.join("id_ed25519.pub"))?;
     put("root/.ssh/authorized_keys", &key, 0o600)?;
-    choose_units(root)?;
+    choose_units(root, host.network)?;
     install_program(folder, root)
 }
 
@@ -249,11 +248,11 @@ fn install_program(folder: &Folder, root: &Path) -> Result<()> {
 }
 
 /// Starts sshd and the network; masks whatever else the machine's packages would.
-fn choose_units(root: &Path) -> Result<()> {
+fn choose_units(root: &Path, network: Network) -> Result<()> {
     let system = root.join("etc/systemd/system");
     let wants = system.join("multi-user.target.wants");
     fs::create_dir_all(&wants)?;
-    for unit in ["ssh.service", "systemd-networkd.service"] {
+    for unit in ["ssh.service", network.unit()] {
         link(&Path::new("/").join(UNITS).join(unit), &wants.join(unit))?;
     }
     let null = Path::new("/dev/null");
@@ -271,7 +270,7 @@ fn choose_units(root: &Path) -> Result<()> {
     let generators = root.join("etc/systemd/system-generators");
     fs::create_dir_all(&generators)?;
     for generator in names(&root.join(GENERATORS)) {
-        if !generator.starts_with("systemd-") {
+        if !generator.starts_with("systemd-") && !network.runs_generator(&generator) {
             link(null, &generators.join(generator))?;
         }
     }
@@ -315,16 +314,6 @@ fn hosts_file(peers: &[Host]) -> String {
     text
 }
 
-fn network_file(host: &Host) -> String {
-    format!(
-        "[Match]\nName=eth0\n\n[Network]\nAddress={}/24\nAddress={}/64\nGateway={}\n\
-         LinkLocalAddressing=ipv6\nIPv6AcceptRA=no\nLLMNR=no\nMulticastDNS=no\n",
-        host.address(),
-        host.address6(),
-        ipv4(GATEWAY)
-    )
-}
-
 const SSHD: &str = "\
 # Written by backstay-lab.
 HostKey /etc/ssh/ssh_host_ed25519_key
@@ -344,15 +333,6 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 mod tests {
     use super::*;
     use crate::plan::fleet;
-
-    #[test]
-    fn a_host_comes_up_on_the_address_that_clients_use_today() {
-        let text = network_file(&fleet(0)[0]);
-        assert!(text.contains("Address=192.0.2.101/24\n"), "{text}");
-        assert!(text.contains("Address=2001:db8::101/64\n"), "{text}");
-        assert!(text.contains("Gateway=192.0.2.1\n"), "{text}");
-        assert!(text.contains("IPv6AcceptRA=no\n"), "{text}");
-    }
 
     #[test]
     fn foreign_units_are_masked_and_the_systems_own_kept() {

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backstay::ops::apply::apply;
@@ -67,6 +68,7 @@ fn plan_of(action: &Action, picture: &Picture) -> Plan {
         clusters: &picture.clusters,
         views: &views,
         bases: &bases,
+        boot: &BTreeMap::new(),
         by: "me@here",
         wall: 1_700_000_000,
     };
@@ -165,6 +167,7 @@ fn refused(picture: &Picture, document: ClusterDocument) -> Vec<String> {
         clusters: &picture.clusters,
         views: &[],
         bases: &bases,
+        boot: &BTreeMap::new(),
         by: "me@here",
         wall: 1_700_000_000,
     };
@@ -379,6 +382,7 @@ fn u6_ending_a_cluster_needs_every_member_that_it_had() {
         clusters: &picture.clusters,
         views: &views,
         bases: &bases,
+        boot: &BTreeMap::new(),
         by: "me@here",
         wall: 1_700_000_000,
     };

@@ -239,6 +239,7 @@ fn facts() -> Facts {
             carrier: true,
             addresses: vec![AddressFact {
                 address: "192.0.2.11/24".into(),
+                ..Default::default()
             }],
             manager: "ifupdown".into(),
         }],

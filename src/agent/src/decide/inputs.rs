@@ -10,7 +10,7 @@ use backstay_core::model::{
 use backstay_wire::rpc::{Code, Fault};
 use backstay_wire::sealed::short_hash;
 
-use super::cluster::{Cluster, Fetches, Paper};
+use super::cluster::{Cluster, FORMER_HEARD, Fetches, Paper};
 use super::decider::{Beside, Decider};
 use super::input::{Input, SystemText};
 use super::jobs::Job;
@@ -210,6 +210,7 @@ impl Decider {
     /// C7, C15: no longer a member. What is up stays up, as ordinary addresses outside the gate.
     fn leave(&mut self, document: ClusterDocument) {
         let id = document.id;
+        let all_heard = self.clusters.get(&id).is_some_and(|c| self.hears_all(c));
         self.drive(id, |engine, now| engine.handle_document(document, now));
         if self.clusters.remove(&id).is_none() {
             return;
@@ -223,8 +224,17 @@ impl Decider {
             tracing::warn!("the run state of a cluster that was left stays: {error}");
         }
         self.jobs.post(Job::WatchUnits(id, Vec::new()));
+        self.jobs.post(Job::Left { all_heard });
         self.open_links();
         self.pulse.changed();
+    }
+
+    /// C7: whether no other member is away, who would have to be told over a base that the node does not have for ever.
+    fn hears_all(&self, cluster: &Cluster) -> bool {
+        let recent = FORMER_HEARD.as_millis();
+        let nodes = cluster.engine.view(self.hands.now()).nodes;
+        let mut others = nodes.iter().filter(|n| n.name != cluster.me);
+        others.all(|n| n.age_ms.is_some_and(|age| u128::from(age) < recent))
     }
 
     fn stage(&mut self, documents: Vec<ClusterDocument>) {

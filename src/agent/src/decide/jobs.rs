@@ -82,6 +82,11 @@ pub enum Job {
         /// First eight bytes of its hash.
         hash: u64,
     },
+    /// C15: this node has left a cluster. Whether every other member was heard until then, and so knows of it.
+    Left {
+        /// All were.
+        all_heard: bool,
+    },
     /// F15: keep this.
     Record(HistoryEntry),
 }

@@ -7,6 +7,7 @@ use backstay_core::model::{
 use backstay_wire::rpc::Facts;
 
 use crate::decide::Errand;
+use crate::host::network::Wanted;
 use crate::store::{Identity, Shelf};
 
 /// The machine, as far as documents concern it. May block.
@@ -18,6 +19,11 @@ pub trait Machine: Send {
     /// The units of these services that this node may run: systemd shall not start them by itself at boot. Of
     /// all other units that were kept from it before, it shall again.
     fn keep_from_boot(&mut self, units: &[String]) -> anyhow::Result<()>;
+    /// C15: its own network configuration shall bring up at boot what this node has by its documents.
+    fn settle_network(&mut self, wanted: &Wanted) -> anyhow::Result<()>;
+    /// C15: takes off the bases that no document gives this node any more, once no connection uses them, or at once.
+    /// Whether some are left that may go later.
+    fn release_bases(&mut self, wanted: &Wanted, at_once: bool) -> anyhow::Result<bool>;
 }
 
 /// The document has a place for this node, or says that it has none any more.

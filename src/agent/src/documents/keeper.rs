@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use backstay_core::model::{
     ClusterDocument, ClusterId, ClusterName, NodeId, NodeName, SystemDocument,
@@ -11,6 +12,7 @@ use backstay_wire::rpc::{Code, Done, Facts, Fault, Hello, NEWEST};
 use backstay_wire::sealed::Subject;
 
 use super::checks::{self, Machine, Place};
+use super::network::NetworkWork;
 use crate::decide::{Errand, Input, Outbox, SystemText};
 use crate::fault::{bad_document, disk, fault, refused};
 use crate::host::clock;
@@ -23,11 +25,12 @@ const UNCHANGED: Done = Done { changed: false };
 pub struct Keeper {
     folders: Folders,
     node: NodeFile,
-    me: Option<Identity>,
-    shelf: Shelf,
-    machine: Box<dyn Machine>,
+    pub(super) me: Option<Identity>,
+    pub(super) shelf: Shelf,
+    pub(super) machine: Box<dyn Machine>,
     decide: Outbox,
     writable: bool,
+    pub(super) network: NetworkWork,
 }
 
 impl Keeper {
@@ -53,9 +56,11 @@ impl Keeper {
             machine,
             decide,
             writable: true,
+            network: NetworkWork::default(),
         };
         keeper.tell_all();
         keeper.prepare_boot();
+        keeper.settle_network();
         Ok(keeper)
     }
 
@@ -275,6 +280,7 @@ impl Keeper {
         self.shelf
             .stage(document)
             .map_err(|e| disk("keep the staged document", &e))?;
+        self.settle_network();
         self.tell_staged();
         Ok(CHANGED)
     }
@@ -349,6 +355,7 @@ impl Keeper {
             .shelf
             .abandon(&name)
             .map_err(|e| disk("forget the staged document", &e))?;
+        self.network.leaving = Some(Instant::now());
         self.tell_staged();
         Ok(Done { changed })
     }
@@ -434,6 +441,7 @@ impl Keeper {
         self.write_guarded(Some(&document))?;
         self.shelf.adopt(document.clone())?;
         self.prepare_boot();
+        self.settle_network();
         self.tell_adopted(document, fresh);
         self.tell_staged();
         Ok(())
@@ -441,8 +449,12 @@ impl Keeper {
 
     /// C7, C15: stops being a member. The addresses stay where they are, as ordinary ones.
     fn leave(&mut self, document: &ClusterDocument) -> std::io::Result<()> {
+        let mine = self.at_boot().into_iter().map(|pair| pair.alias.addr());
+        self.network.given_back = mine.collect();
+        self.network.leaving = None;
         self.shelf.leave(document)?;
         self.prepare_boot();
+        self.settle_network();
         tracing::info!(
             "cluster {}: this node is no longer in it, by revision {}",
             document.name,

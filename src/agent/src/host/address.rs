@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use ipnet::IpNet;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
@@ -135,6 +135,22 @@ impl Network {
         }
         let payload = RouteNetlinkMessage::NewAddress(message);
         self.command(payload, NLM_F_CREATE | NLM_F_EXCL, EEXIST)
+    }
+
+    /// C15: an IPv6 address that was an alias becomes one that own traffic may leave from, for ever.
+    pub fn make_ordinary(&mut self, index: u32, net: IpNet) -> io::Result<Outcome> {
+        let mut message = address_message(index, net);
+        let mut cache = CacheInfo::default();
+        cache.ifa_preferred = u32::MAX;
+        cache.ifa_valid = u32::MAX;
+        let flags = AddressFlags::Nodad;
+        message.header.flags = AddressHeaderFlags::Nodad;
+        message.attributes.extend([
+            AddressAttribute::Flags(flags),
+            AddressAttribute::CacheInfo(cache),
+        ]);
+        let payload = RouteNetlinkMessage::NewAddress(message);
+        self.command(payload, NLM_F_CREATE | NLM_F_REPLACE, EEXIST)
     }
 
     /// Takes an address off an interface; [`Outcome::Already`] if it is not there. The prefix must be that of

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use backstay_wire::rpc::{AddressFact, Facts, InterfaceFact, UnitFact};
 
-use super::address::{Interface, Network};
+use super::address::{Address, Interface, Network};
 use super::units::Units;
-use super::{clock, gate};
+use super::{clock, gate, network};
 
 /// Collects everything; takes some 50 ms, most of it `nft` checking the gate. `state_folder` is where free space
 /// is measured; if it does not exist yet, its nearest existing parent is.
@@ -66,82 +66,22 @@ fn local(state_folder: &Path) -> Facts {
 }
 
 fn interface_fact(interface: &Interface, root: &Path) -> InterfaceFact {
+    let manager = network::manager(interface.index, &interface.name, root).unwrap_or_default();
+    let address = |address: &Address| {
+        let origin = network::origin(manager, address.net.addr(), root);
+        AddressFact {
+            address: address.net.to_string(),
+            file: origin.file,
+            fixed: origin.fixed,
+        }
+    };
     InterfaceFact {
         name: interface.name.clone(),
         mac: interface.mac.map(|mac| mac.to_string()).unwrap_or_default(),
         carrier: interface.carrier,
-        addresses: interface
-            .addresses
-            .iter()
-            .map(|address| AddressFact {
-                address: address.net.to_string(),
-            })
-            .collect(),
-        manager: manager(interface.index, &interface.name, root)
-            .unwrap_or_default()
-            .to_owned(),
+        addresses: interface.addresses.iter().map(address).collect(),
+        manager: manager.to_owned(),
     }
-}
-
-/// What configures an interface, by the state files that each of them keeps (C15).
-fn manager(index: u32, name: &str, root: &Path) -> Option<&'static str> {
-    let read = |path: String| std::fs::read_to_string(root.join(path)).unwrap_or_default();
-    // systemd-networkd lists every link; `configured` or `configuring` are those that it manages.
-    let networkd = read(format!("run/systemd/netif/links/{index}"));
-    let state = networkd
-        .lines()
-        .find_map(|line| line.strip_prefix("ADMIN_STATE="))
-        .unwrap_or_default();
-    if !matches!(state, "" | "unmanaged") {
-        // netplan writes the file that networkd then reads.
-        let file = networkd
-            .lines()
-            .find_map(|line| line.strip_prefix("NETWORK_FILE="))
-            .unwrap_or_default();
-        return Some(if file.contains("netplan") {
-            "netplan"
-        } else {
-            "systemd-networkd"
-        });
-    }
-    let device = read(format!("run/NetworkManager/devices/{index}"));
-    if device
-        .lines()
-        .any(|line| matches!(line.trim(), "managed=true" | "managed=1"))
-    {
-        let netplan = device.contains("netplan");
-        return Some(if netplan { "netplan" } else { "NetworkManager" });
-    }
-    let up = read("run/network/ifstate".to_owned())
-        .lines()
-        .any(|line| line.split('=').next() == Some(name));
-    let named = up
-        || !read(format!("run/network/ifstate.{name}"))
-            .trim()
-            .is_empty()
-        || in_interfaces(name, root);
-    named.then_some("ifupdown")
-}
-
-/// Whether ifupdown's configuration has a section for the interface.
-fn in_interfaces(name: &str, root: &Path) -> bool {
-    let folder = root.join("etc/network/interfaces.d");
-    let more = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    std::iter::once(root.join("etc/network/interfaces"))
-        .chain(more)
-        .any(|path| {
-            std::fs::read_to_string(path)
-                .unwrap_or_default()
-                .lines()
-                .any(|line| {
-                    let mut words = line.split_whitespace();
-                    words.next() == Some("iface") && words.next() == Some(name)
-                })
-        })
 }
 
 /// `PRETTY_NAME` of os-release(5).
@@ -212,38 +152,6 @@ mod tests {
                     .any(|address| address.address == "192.0.2.11/24")
         );
         let _ = &net.b;
-    }
-
-    #[test]
-    fn c15_the_manager_of_an_interface_is_told_by_its_state_files() {
-        let root = std::env::temp_dir().join(format!("backstay-t-{}-manager", std::process::id()));
-        let write = |path: &str, text: &str| {
-            let path = root.join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        assert_eq!(manager(2, "eth0", &root), None);
-        write(
-            "etc/network/interfaces.d/lan",
-            "auto eth0\niface eth0 inet static\n",
-        );
-        assert_eq!(manager(2, "eth0", &root), Some("ifupdown"));
-        assert_eq!(manager(3, "eth1", &root), None);
-        write("run/NetworkManager/devices/2", "[device]\nmanaged=true\n");
-        assert_eq!(manager(2, "eth0", &root), Some("NetworkManager"));
-        write("run/systemd/netif/links/2", "ADMIN_STATE=unmanaged\n");
-        assert_eq!(manager(2, "eth0", &root), Some("NetworkManager"));
-        write(
-            "run/systemd/netif/links/2",
-            "ADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/lan.network\n",
-        );
-        assert_eq!(manager(2, "eth0", &root), Some("systemd-networkd"));
-        write(
-            "run/systemd/netif/links/2",
-            "ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/10-netplan-eth0.network\n",
-        );
-        assert_eq!(manager(2, "eth0", &root), Some("netplan"));
-        std::fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod command;
 pub mod facts;
 pub mod gate;
+pub mod network;
 pub mod packet;
 pub mod shutdown;
 pub mod units;

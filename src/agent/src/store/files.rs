@@ -99,6 +99,11 @@ impl Shelf {
         self.former.iter().filter(|document| document.deleted)
     }
 
+    /// The texts by which this node left clusters that went on without it.
+    pub fn left(&self) -> impl Iterator<Item = &ClusterDocument> {
+        self.former.iter().filter(|document| !document.deleted)
+    }
+
     /// The text by which this node left that cluster.
     pub fn former(&self, id: ClusterId) -> Option<&ClusterDocument> {
         self.former.iter().find(|document| document.id == id)

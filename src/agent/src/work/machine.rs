@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -16,9 +16,10 @@ use tokio::runtime::Runtime;
 use super::service;
 use crate::decide::{Errand, Hands, Happened};
 use crate::documents::Machine;
-use crate::host::address::{Interface, Network, NetworkEvent, NetworkWatch};
+use crate::host::address::{Address, Interface, Network, NetworkEvent, NetworkWatch};
 use crate::host::announce::{Announcer, Form};
 use crate::host::gate::{self, Changes, Gate, GateWatch, Verdict};
+use crate::host::network::{self, BootFiles, Wanted};
 use crate::host::units::{Permits, Units};
 use crate::host::{clock, facts};
 use crate::store::{Folders, read_text, write_durably};
@@ -36,6 +37,7 @@ pub struct ThisMachine {
     permits: Permits,
     state: PathBuf,
     list: PathBuf,
+    boot: BootFiles,
 }
 
 impl ThisMachine {
@@ -51,6 +53,7 @@ impl ThisMachine {
             permits,
             state: folders.state.clone(),
             list: folders.state.join("units"),
+            boot: BootFiles::new(Path::new("/"), &folders.state),
         })
     }
 
@@ -109,6 +112,49 @@ impl Machine for ThisMachine {
         }
         write_durably(&self.list, wanted.join("\n").as_bytes())?;
         Ok(())
+    }
+
+    fn settle_network(&mut self, wanted: &Wanted) -> Result<()> {
+        let interfaces = Network::open()?.interfaces()?;
+        self.boot.settle(wanted, &interfaces)
+    }
+
+    fn release_bases(&mut self, wanted: &Wanted, at_once: bool) -> Result<bool> {
+        let mut left = false;
+        for base in self.boot.left_over(wanted) {
+            let mut network = Network::open()?;
+            let Some(interface) = network.carrier_of(base.addr())? else {
+                self.boot.forget_base(base)?;
+                continue;
+            };
+            let ordinary = |a: &Address| {
+                let same = a.net.addr().is_ipv4() == base.addr().is_ipv4();
+                let linked = matches!(a.net.addr(), IpAddr::V6(ip) if ip.is_unicast_link_local());
+                same && !linked && a.net.addr() != base.addr()
+            };
+            if !interface.addresses.iter().any(ordinary) {
+                tracing::warn!("base address {base} stays: {} has no other", interface.name);
+                continue;
+            }
+            if !at_once && network::in_use(base.addr()) {
+                left = true;
+                continue;
+            }
+            for given in interface.addresses.iter().filter(|a| ordinary(a)) {
+                // The alias may have been put on by an agent, and becomes the address that own traffic leaves from.
+                if given.deprecated && wanted.given_back.contains(&given.net.addr()) {
+                    network.make_ordinary(interface.index, given.net)?;
+                }
+            }
+            for there in interface.addresses.iter().map(|a| a.net) {
+                if there.addr() == base.addr() {
+                    network.remove(&interface, there)?;
+                }
+            }
+            self.boot.forget_base(base)?;
+            tracing::info!("C15: base address {base} is off {}", interface.name);
+        }
+        Ok(left)
     }
 }
 

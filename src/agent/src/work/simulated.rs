@@ -18,6 +18,7 @@ use super::service;
 use crate::decide::{Errand, Hands, Happened};
 use crate::documents::Machine;
 use crate::host::clock;
+use crate::host::network::Wanted;
 
 /// One slot of one address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -203,6 +204,7 @@ impl Machine for SimulatedMachine {
         let addresses = self.hands.world().addresses.clone();
         let addresses = addresses.iter().map(|net| AddressFact {
             address: net.to_string(),
+            ..AddressFact::default()
         });
         Facts {
             simulated: true,
@@ -229,6 +231,14 @@ impl Machine for SimulatedMachine {
 
     fn keep_from_boot(&mut self, wanted: &[String]) -> Result<()> {
         self.machine.keep_from_boot(wanted)
+    }
+
+    fn settle_network(&mut self, _: &Wanted) -> Result<()> {
+        Ok(())
+    }
+
+    fn release_bases(&mut self, _: &Wanted, _: bool) -> Result<bool> {
+        Ok(false)
     }
 }
 

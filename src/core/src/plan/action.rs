@@ -271,6 +271,17 @@ impl core::fmt::Debug for Secret {
     }
 }
 
+/// An address of a machine, and how it comes up at boot (C15).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// The file that brings it up; empty: none is known.
+    pub file: String,
+    /// Why no file can be changed; empty: that one can.
+    pub fixed: String,
+}
+
 /// What is known when an action is planned. What could not be found out is absent, never guessed: the plan
 /// refuses what it would have to guess.
 #[derive(Clone, Copy, Debug)]
@@ -283,6 +294,8 @@ pub struct Situation<'a> {
     pub views: &'a [ClusterView],
     /// Base addresses with prefix of machines, from their facts: for standby nodes and witnesses.
     pub bases: &'a BTreeMap<NodeName, Vec<IpNet>>,
+    /// How the addresses of machines come up at boot, from their facts; not of machines that only pretend.
+    pub boot: &'a BTreeMap<NodeName, Vec<BootAddress>>,
     /// Who asks: `user@host`.
     pub by: &'a str,
     /// Seconds since 1970 UTC.

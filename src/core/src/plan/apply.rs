@@ -1,5 +1,6 @@
 //! A cluster becomes what a written document says.
 
+use super::boot;
 use super::cluster::{aims, new_services, safety, told_by_wait};
 use super::draft::Draft;
 use super::know::{Whereabouts, names, refusal};
@@ -264,6 +265,7 @@ fn gone(draft: &mut Draft<'_>, old: &ClusterDocument, former: &Service) {
             ),
         ));
     }
+    boot::given_back(draft, old, &[former]);
     draft.say(
         ConsequenceKind::Protection,
         format!("nothing stands in for {} any more; its addresses stay where they are as ordinary ones (C15)", former.name),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
+use super::boot;
 use super::draft::Draft;
 use super::know::{names, refusal, span};
 use super::{AddClusterNode, Aim, ConsequenceKind, CreateCluster, NewService, Plan};
@@ -330,6 +331,7 @@ pub(super) fn new_services(draft: &mut Draft<'_>, document: &ClusterDocument, ad
             ),
         );
     }
+    boot::taken(draft, document, added);
     draft.say(
         ConsequenceKind::Note,
         "the services' data is not copied to the standby (D9)",

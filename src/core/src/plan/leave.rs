@@ -1,5 +1,6 @@
 //! A node leaves a cluster, and a cluster ends (C7, C8, C15).
 
+use super::boot;
 use super::draft::Draft;
 use super::know::{Whereabouts, because, member_names, names, refusal};
 use super::{Aim, ConsequenceKind, Plan};
@@ -187,6 +188,9 @@ fn may_leave(draft: &mut Draft<'_>, old: &ClusterDocument, leaving: &[&Service])
             format!("nothing stands in for {} any more", service.name),
         );
     }
+    let at_home = |s: &&&Service| s.home().is_some_and(|home| !dead.contains(&home));
+    let given: Vec<&Service> = leaving.iter().filter(at_home).copied().collect();
+    boot::given_back(draft, old, &given);
     if !dead.is_empty() {
         let sentence = format!(
             "{0} is down and can't give its addresses back: if it is not powered off and comes back before it learns of this, it uses them beside whoever has them then; make sure that {0} is powered off",

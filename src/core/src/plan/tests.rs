@@ -1,5 +1,6 @@
 //! Each action's plan and each refusal's text, by rule.
 
+mod boot;
 mod changes;
 mod clusters;
 mod goals;
@@ -29,6 +30,7 @@ struct World {
     cluster: ClusterDocument,
     view: Option<ClusterView>,
     bases: BTreeMap<NodeName, Vec<IpNet>>,
+    boot: BTreeMap<NodeName, Vec<BootAddress>>,
 }
 
 fn world() -> World {
@@ -37,6 +39,7 @@ fn world() -> World {
         system: system(),
         view: Some(view(&cluster)),
         cluster,
+        boot: BTreeMap::new(),
         bases: [
             ("sb1", vec!["192.0.2.21/24"]),
             ("sb2", vec!["10.9.9.9/16", "192.0.2.22/24"]),
@@ -152,6 +155,7 @@ impl World {
                 clusters: core::slice::from_ref(&self.cluster),
                 views: &views,
                 bases: &self.bases,
+                boot: &self.boot,
                 by: "adam@desk",
                 wall: WALL,
             },

@@ -36,11 +36,13 @@ pub(super) fn plan_for(action: &Action, picture: &Picture) -> Result<Plan, Failu
     let system = picture.system();
     let views = picture.best_views();
     let bases = picture.bases();
+    let boot = picture.boot();
     let situation = Situation {
         system: &system,
         clusters: &picture.clusters,
         views: &views,
         bases: &bases,
+        boot: &boot,
         by: &who(),
         wall: wall_ms() / 1000,
     };

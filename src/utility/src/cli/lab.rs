@@ -13,7 +13,7 @@ use backstay_lab::loopback::service::Do;
 use backstay_lab::loopback::{FOLDER_MARK, WHAT_IT_IS};
 use backstay_lab::probe::{self, ProbeOptions, Until};
 use backstay_lab::{
-    DEFAULT_FOLDER, Freeze, Host, Lab, Loopback, Options, Site, default_folder, packages,
+    DEFAULT_FOLDER, Freeze, Host, Lab, Loopback, Network, Options, Site, default_folder, packages,
 };
 use clap::Subcommand;
 
@@ -36,6 +36,9 @@ pub enum LabVerb {
         /// Then power off a node, show the failover, and fall back
         #[arg(long)]
         demo: bool,
+        /// What configures the hosts' network, when they are made
+        #[arg(long, default_value = "networkd")]
+        network: Network,
     },
     /// Show the hosts
     Status,
@@ -152,7 +155,11 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
     // anyhow shows its chain of causes only in the alternate form.
     let plain = |e: anyhow::Error| failed(format!("{e:#}"));
     match verb {
-        LabVerb::Up { bare, demo } => return up(common, bare, demo),
+        LabVerb::Up {
+            bare,
+            demo,
+            network,
+        } => return up(common, bare, demo, network),
         LabVerb::Down => {
             let was = Site::down_in(&default_folder()).map_err(plain)?;
             say(if was {
@@ -295,11 +302,11 @@ pub(super) fn resolve(context: &Context, contact: Contact) -> Result<Contact, Fa
     })
 }
 
-fn up(common: &Common, bare: bool, demo: bool) -> Result<Exit, Failure> {
+fn up(common: &Common, bare: bool, demo: bool, network: Network) -> Result<Exit, Failure> {
     if !nix::unistd::geteuid().is_root() {
         return up_on_loopback(common, bare, demo);
     }
-    let missing = packages::missing();
+    let missing = packages::missing(network);
     if !missing.is_empty() {
         if !common.yes {
             return Err(
@@ -314,7 +321,7 @@ fn up(common: &Common, bare: bool, demo: bool) -> Result<Exit, Failure> {
     } else {
         // What an `up` that was cut short has left is of no use.
         Lab::down_in(&default_folder()).map_err(|e| failed(format!("{e:#}")))?;
-        bring_up(bare)?;
+        bring_up(bare, network)?;
     }
     if bare {
         return Ok(Exit::Done);
@@ -345,9 +352,10 @@ fn is_up() -> Result<bool, Failure> {
 }
 
 /// Boots the hosts, adds the nodes over SSH and creates the cluster.
-fn bring_up(bare: bool) -> Result<(), Failure> {
+fn bring_up(bare: bool, network: Network) -> Result<(), Failure> {
     let options = Options {
         demo: true,
+        network,
         ..Options::default()
     };
     Lab::up(&options, &mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;

@@ -8,7 +8,8 @@ use backstay_core::engine::{ClusterView, NodeState, NodeView, merge};
 use backstay_core::model::{
     Changed, ClusterDocument, NodeName, SystemCluster, SystemDocument, SystemNode,
 };
-use backstay_wire::rpc::{Code, Facts, Hello, Request, Status, Text};
+use backstay_core::plan::BootAddress;
+use backstay_wire::rpc::{Code, Facts, Hello, Request, Status, Text, clean};
 use ipnet::IpNet;
 
 use super::Crew;
@@ -115,6 +116,24 @@ impl Picture {
             .iter()
             .map(|(name, fact)| (name.clone(), of(fact)))
             .collect()
+    }
+
+    /// How the addresses of the machines come up at boot (C15), as the plan wants it.
+    pub fn boot(&self) -> BTreeMap<NodeName, Vec<BootAddress>> {
+        let of = |fact: &Fact| {
+            let all = fact.facts.interfaces.iter().flat_map(|i| &i.addresses);
+            all.filter_map(|a| {
+                let net: IpNet = a.address.parse().ok()?;
+                Some(BootAddress {
+                    address: net.addr(),
+                    file: clean(&a.file),
+                    fixed: clean(&a.fixed),
+                })
+            })
+            .collect()
+        };
+        let real = self.facts.iter().filter(|(_, fact)| !fact.facts.simulated);
+        real.map(|(name, fact)| (name.clone(), of(fact))).collect()
     }
 
     /// One view of each cluster: of the newest revision, then of whoever hears most.

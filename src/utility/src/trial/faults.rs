@@ -11,7 +11,7 @@ use backstay_lab::bench::{self, RunOutcome, Series, Summary};
 use backstay_lab::probe::{Probe, ProbeOptions, ProbeReport};
 
 use super::ground::{CLUSTER, Event, Ground, at_home, runs_on};
-use super::{scenes, upkeep};
+use super::{boot, scenes, upkeep};
 
 /// The service and nodes that are tried.
 pub(super) const SERVICE: &str = "web1";
@@ -24,6 +24,7 @@ type Trial = fn(&Ground) -> Result<(ProbeReport, Figures)>;
 /// A fault by name, the profile it is tried in, and how.
 const TRIALS: &[(&str, &str, Trial)] = &[
     ("create", "lan", scenes::create),
+    ("host-network", "lan", boot::host_network),
     ("power", "lan", power),
     ("power-fast", "fast", power),
     ("poweroff", "lan", poweroff),
@@ -102,11 +103,17 @@ pub fn bench(
 
 /// Probes the service's alias while `during` happens and for a while before and after.
 pub(super) fn probed(ground: &Ground, during: impl FnOnce() -> Result<()>) -> Result<ProbeReport> {
-    let probe = Probe::start(
-        &ground.lab,
-        ground.alias(SERVICE)?,
-        &ProbeOptions::default(),
-    )?;
+    probed_at(ground, SERVICE, during)
+}
+
+/// The same with another service.
+pub(super) fn probed_at(
+    ground: &Ground,
+    service: &str,
+    during: impl FnOnce() -> Result<()>,
+) -> Result<ProbeReport> {
+    let alias = ground.alias(service)?;
+    let probe = Probe::start(&ground.lab, alias, &ProbeOptions::default())?;
     std::thread::sleep(Duration::from_millis(700));
     let done = during();
     std::thread::sleep(Duration::from_millis(700));

@@ -2,6 +2,7 @@
 //!
 //! Everything an admin would do is done as an admin does it: by this program's own command line.
 
+mod boot;
 mod demo;
 mod faults;
 mod ground;

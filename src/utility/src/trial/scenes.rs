@@ -109,14 +109,14 @@ pub(super) fn priorities(ground: &Ground) -> Result<(ProbeReport, Figures)> {
 }
 
 /// A TCP connection through the address that clients use: an SSH session that gives back what it is told.
-struct Echo {
+pub(super) struct Echo {
     child: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
 }
 
 impl Echo {
-    fn open(ground: &Ground) -> Result<Self> {
+    pub(super) fn open(ground: &Ground) -> Result<Self> {
         let target = ground.lab.ssh_target("n1")?;
         let mut child = ground
             .lab
@@ -152,7 +152,7 @@ impl Echo {
     }
 
     /// Says a word and hears it again.
-    fn say(&mut self, word: &str) -> Result<()> {
+    pub(super) fn say(&mut self, word: &str) -> Result<()> {
         writeln!(self.to, "{word}")?;
         self.to.flush()?;
         let mut line = String::new();

@@ -192,6 +192,8 @@ impl Agent {
                     carrier: true,
                     addresses: vec![backstay_wire::rpc::AddressFact {
                         address: self.address.clone(),
+                        file: "/etc/network/interfaces".to_owned(),
+                        ..Default::default()
                     }],
                     ..Default::default()
                 }],

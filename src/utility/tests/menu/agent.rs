@@ -108,6 +108,7 @@ fn documents() -> (SystemDocument, ClusterDocument) {
         clusters: &[],
         views: &[],
         bases: &bases,
+        boot: &BTreeMap::new(),
         by: "anna@desk",
         wall: 1_700_000_000,
     };

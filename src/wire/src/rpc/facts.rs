@@ -56,10 +56,17 @@ pub struct InterfaceFact {
 }
 
 /// An address on an interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AddressFact {
     /// With its prefix length.
     pub address: String,
+    /// C15: the file that brings it up at boot; empty: none was found.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub file: String,
+    /// C15: why no file can be changed so that it does not come up; empty: that one can.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub fixed: String,
 }
 
 /// A unit.

@@ -27,7 +27,7 @@ fn c11_a_node_that_was_reached_by_what_is_an_alias_now_is_reached_by_its_base() 
     assert_eq!(contact("n5"), "n5.example");
 }
 
-fn create() -> CreateCluster {
+pub(super) fn create() -> CreateCluster {
     CreateCluster {
         name: "c2".parse().unwrap(),
         id: ClusterId(0xc2),
@@ -233,7 +233,7 @@ fn protocol_29_a_node_joins_and_the_others_hold_what_they_hold() {
     );
 }
 
-fn remove(at: &str) -> Action {
+pub(super) fn remove(at: &str) -> Action {
     Action::RemoveClusterNode {
         cluster: "c1".parse().unwrap(),
         node: node(at),

@@ -147,6 +147,7 @@ impl Ground {
                 clusters: &self.clusters,
                 views: &views,
                 bases: &bases.into(),
+                boot: &BTreeMap::new(),
                 by: BY,
                 wall: WALL,
             },

@@ -225,6 +225,8 @@ impl System for Fake {
                         name: "eth0".to_owned(),
                         addresses: vec![AddressFact {
                             address: h.address.clone(),
+                            file: "/etc/network/interfaces".to_owned(),
+                            ..Default::default()
                         }],
                         ..InterfaceFact::default()
                     }],

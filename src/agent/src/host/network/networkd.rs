@@ -1,0 +1,61 @@
+//! systemd.network(5): `Address=` of `[Network]` and of `[Address]` sections.
+
+use super::edit::{Spot, lines, spot};
+
+pub(super) fn spots(text: &str) -> Vec<Spot> {
+    let mut found = Vec::new();
+    let mut section = "";
+    for (begin, line) in lines(text) {
+        let bare = line.trim();
+        if let Some(name) = bare.strip_prefix('[').and_then(|b| b.strip_suffix(']')) {
+            section = name;
+        }
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
+        if key.trim() != "Address" || !matches!(section, "Network" | "Address") {
+            continue;
+        }
+        let value_at = begin + key.len() + 1 + (value.len() - value.trim_start().len());
+        found.extend(spot(value.trim(), value_at));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::edit::Format;
+    use super::super::edit::tests::{at_boot, there_and_back};
+
+    const LAN: &str = "\
+# The office.\n[Match]\nName=eth0\n\n[Network]\nDescription=Address=192.0.2.101/24\n#Address=192.0.2.101/24\n\
+Address = 192.0.2.101/24 \nAddress=2001:db8::101/64\nGateway=192.0.2.1\nDNS=192.0.2.101\n\n\
+[Address]\nAddress=192.0.2.102/24\nLabel=eth0:two\n\n[Route]\nDestination=192.0.2.101/32\n";
+
+    #[test]
+    fn c15_addresses_are_exchanged_in_place() {
+        let wanted = [
+            at_boot("192.0.2.101/24", "192.0.2.11/24"),
+            at_boot("2001:db8::101/64", "2001:db8::11/64"),
+        ];
+        let after = there_and_back(Format::Networkd, LAN, &wanted);
+        assert_eq!(
+            after,
+            LAN.replace("Address = 192.0.2.101/24 ", "Address = 192.0.2.11/24 ")
+                .replace("Address=2001:db8::101/64", "Address=2001:db8::11/64")
+        );
+    }
+
+    #[test]
+    fn c15_two_aliases_of_one_base() {
+        let wanted = [
+            at_boot("192.0.2.101/24", "192.0.2.11/24"),
+            at_boot("192.0.2.102/24", "192.0.2.11/24"),
+        ];
+        let after = there_and_back(Format::Networkd, LAN, &wanted);
+        assert!(
+            after.contains("[Address]\nAddress=192.0.2.11/24\nLabel"),
+            "{after}"
+        );
+    }
+}
