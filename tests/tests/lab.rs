@@ -135,6 +135,11 @@ fn t09_protocol_3_the_key_is_exchanged_unnoticed() {
 }
 
 #[test]
+fn t09_s5_all_agents_are_upgraded_unnoticed() {
+    runs("upgrade", 1);
+}
+
+#[test]
 fn t10_u12_a_node_tells_the_same_to_who_logs_in() {
     let told = on_lab(&["lab", "ssh", "n1", "--", "backstay-agent", "status"]).unwrap();
     for service in ["web1", "web2", "web3"] {

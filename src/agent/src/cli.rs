@@ -22,7 +22,7 @@ use crate::work::SimulatedHands;
 
 /// The daemon of Backstay on each node.
 #[derive(Debug, Parser)]
-#[command(name = "backstay-agent", version, about)]
+#[command(name = "backstay-agent", version = backstay_core::VERSION, about)]
 struct Cli {
     #[command(flatten)]
     places: Places,

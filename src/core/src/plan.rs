@@ -22,10 +22,11 @@ mod outcome;
 mod run;
 mod settings;
 mod truth;
+mod upgrade;
 
 pub use action::{
-    Action, AddClusterNode, BootAddress, CreateCluster, NewService, Secret, SetCluster, SetService,
-    Situation, Target,
+    Action, AddClusterNode, BootAddress, CreateCluster, FoundAgent, NewService, Secret, SetCluster,
+    SetService, Situation, Target, UpgradeNodes,
 };
 pub use command::{of as command_line, quoted};
 pub use commands::{Commands, commands};
@@ -75,6 +76,7 @@ pub fn plan(action: &Action, now: &Situation<'_>) -> Result<Plan, Vec<Problem>> 
         Action::Start { service, on } => run::start(draft, service, on.as_ref()),
         Action::Stop { service } => run::stop(draft, service),
         Action::RotateKey { cluster, key } => key::rotate(draft, cluster, key),
+        Action::Upgrade(wanted) => upgrade::upgrade(draft, wanted),
         Action::Apply { document } => apply::apply(draft, document),
     }
 }
@@ -107,6 +109,7 @@ fn title(action: &Action) -> String {
         Action::Start { service, .. } => format!("start {service}"),
         Action::Stop { service } => format!("stop {service}"),
         Action::RotateKey { cluster, .. } => format!("exchange the key of {cluster}"),
+        Action::Upgrade(wanted) => format!("put agent {} on nodes", wanted.version),
         Action::Apply { document } => format!("apply a written document to {}", document.name),
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn run(folders: &Folders, json: bool) -> Result<()> {
     let greeting = Request::Hello {
         oldest: OLDEST,
         newest: NEWEST,
-        client: concat!("backstay-agent ", env!("CARGO_PKG_VERSION")).into(),
+        client: format!("backstay-agent {}", backstay_core::VERSION),
         user,
     };
     let hello: Hello = ask(&mut socket, &mut lines, 1, greeting)?;

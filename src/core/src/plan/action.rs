@@ -115,6 +115,8 @@ pub enum Action {
         /// Drawn at random: 32 bytes as 64 hexadecimal digits. Used by the first step only.
         key: Secret,
     },
+    /// Nodes get another agent, one after the other.
+    Upgrade(UpgradeNodes),
     /// A cluster becomes what a written document says; a name that no cluster has makes a new one.
     /// Its revision must be the cluster's present one: what was written is the change to that. Secrets that
     /// read `not shown` stay what they are.
@@ -122,6 +124,26 @@ pub enum Action {
         /// The document, read with [`ClusterDocument::read`] (its rules are checked by the plan).
         document: Box<ClusterDocument>,
     },
+}
+
+/// Another agent for nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpgradeNodes {
+    /// Which.
+    pub nodes: Vec<NodeName>,
+    /// What the agent to come calls itself.
+    pub version: String,
+    /// What is there now, on each machine that could be looked at.
+    pub found: BTreeMap<NodeName, FoundAgent>,
+}
+
+/// An agent as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundAgent {
+    /// What it calls itself.
+    pub version: String,
+    /// It is the one to come, and runs.
+    pub current: bool,
 }
 
 /// A new cluster.

@@ -109,6 +109,13 @@ pub fn of(action: &Action, wall: u64) -> String {
         }
         Action::Stop { service } => Line::new(&["service", "stop", service.as_str()]),
         Action::RotateKey { cluster, .. } => Line::new(&["key", "rotate", cluster.as_str()]),
+        Action::Upgrade(wanted) => {
+            let mut line = Line::new(&["node", "upgrade"]);
+            for node in &wanted.nodes {
+                line.word(node.as_str());
+            }
+            line
+        }
         Action::Apply { document } => {
             Line::new(&["apply", "-f", &format!("{}.toml", document.name)])
         }

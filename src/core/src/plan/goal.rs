@@ -76,6 +76,15 @@ pub enum Progress {
 }
 
 impl Goal {
+    /// What of it is to be seen in that cluster.
+    #[must_use]
+    pub fn of(&self, cluster: &ClusterName) -> Self {
+        let aims = self.aims.iter().filter(|aim| aim.cluster() == cluster);
+        Self {
+            aims: aims.cloned().collect(),
+        }
+    }
+
     /// How far it is by what the nodes see now.
     pub fn reached(&self, views: &[ClusterView]) -> Progress {
         let mut waiting = None;
@@ -105,15 +114,20 @@ pub(super) fn view_of<'a>(
 }
 
 impl Aim {
-    fn reached(&self, views: &[ClusterView]) -> Progress {
-        let cluster = match self {
+    /// In which cluster.
+    const fn cluster(&self) -> &ClusterName {
+        match self {
             Self::Revision { cluster, .. }
             | Self::Has { cluster, .. }
             | Self::Up { cluster, .. }
             | Self::Runs { cluster, .. }
             | Self::Stopped { cluster, .. }
             | Self::Gone { cluster } => cluster,
-        };
+        }
+    }
+
+    fn reached(&self, views: &[ClusterView]) -> Progress {
+        let cluster = self.cluster();
         let view = view_of(views, cluster);
         if let Self::Gone { .. } = self {
             return view.map_or(Progress::Reached, |v| {

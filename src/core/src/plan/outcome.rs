@@ -72,6 +72,8 @@ pub enum StepKind {
     System,
     /// The order is given to one node.
     Order,
+    /// The node gets another agent.
+    Upgrade,
     /// The machine forgets the system.
     Dismiss,
     /// The goal is waited for.

@@ -7,6 +7,7 @@ mod goals;
 mod keys;
 mod maintenance;
 mod services;
+mod upgrade;
 
 use std::collections::BTreeMap;
 

@@ -70,6 +70,13 @@ pub(super) fn of(action: &Action, now: &Situation<'_>) -> String {
         Action::Start { service, .. } => format!("{service} runs"),
         Action::Stop { service } => format!("{service} is stopped on every node until started"),
         Action::RotateKey { cluster, .. } => super::key::truth(cluster, now),
+        Action::Upgrade(wanted) => {
+            let nodes = list(wanted.nodes.iter());
+            format!(
+                "agent {} runs on {nodes}, and nothing has moved",
+                wanted.version
+            )
+        }
         Action::Apply { document } => format!("{} is as written", document.name),
     }
 }

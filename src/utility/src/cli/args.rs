@@ -14,7 +14,7 @@ use crate::remote::Contact;
 ///
 /// Without a command the menu opens.
 #[derive(Debug, Parser)]
-#[command(name = "backstay", version, after_help = EXIT_HELP, max_term_width = 80)]
+#[command(name = "backstay", version = backstay_core::VERSION, after_help = EXIT_HELP, max_term_width = 80)]
 pub struct Arguments {
     /// What to do; nothing: the menu opens.
     #[command(subcommand)]
@@ -226,6 +226,15 @@ pub enum NodeVerb {
         /// Why
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
+    },
+    /// Put the agent that came with this program on nodes, one after the other, each left only when it is well
+    Upgrade {
+        /// Which
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        nodes: Vec<NodeName>,
+        /// Every node of the system
+        #[arg(long)]
+        all: bool,
     },
     /// Check a node's machine
     Check {

@@ -15,6 +15,7 @@ pub(crate) mod show;
 pub(crate) mod spec;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

@@ -31,6 +31,7 @@ pub(super) fn run(context: &Context, verb: NodeVerb) -> Result<Exit, Failure> {
         NodeVerb::Check { node } => check(context, &node),
         NodeVerb::Add { host, name } => add(context, &super::lab::resolve(context, host)?, &name),
         NodeVerb::Remove { node } => remove(context, &node),
+        NodeVerb::Upgrade { nodes, all } => super::upgrade::upgrade(context, nodes, all),
         verb @ (NodeVerb::Maintenance { .. } | NodeVerb::Role { .. }) => {
             act(context, |_| action(verb)).map(|()| Exit::Done)
         }
@@ -67,6 +68,7 @@ pub(super) fn action(verb: NodeVerb) -> Result<Action, Failure> {
         | NodeVerb::Show { .. }
         | NodeVerb::Check { .. }
         | NodeVerb::Add { .. }
+        | NodeVerb::Upgrade { .. }
         | NodeVerb::Remove { .. } => {
             return Err(Failure::new(Exit::Usage, "it takes more than a plan"));
         }

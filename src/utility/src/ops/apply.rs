@@ -168,7 +168,7 @@ pub fn apply(
 }
 
 /// U8. In the order of names, so that two admins can't each hold what the other waits for.
-fn lock(
+pub(super) fn lock(
     crew: &mut Crew,
     nodes: &[NodeName],
     what: &str,
@@ -201,7 +201,7 @@ fn lock(
     Ok(())
 }
 
-fn unlock(crew: &mut Crew, nodes: &[NodeName]) {
+pub(super) fn unlock(crew: &mut Crew, nodes: &[NodeName]) {
     // A lock that can't be given back ends with the session.
     let _ = crew.each(nodes, |_, client| client.call::<Done>(Request::Unlock));
 }

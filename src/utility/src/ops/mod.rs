@@ -12,6 +12,7 @@ pub mod front;
 pub mod gather;
 pub mod lookout;
 pub mod preflight;
+pub mod upgrade;
 pub mod watch;
 
 #[cfg(test)]

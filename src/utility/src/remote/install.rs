@@ -13,7 +13,7 @@ use super::ssh::Session;
 use crate::failure::{Changed, Exit, Failure};
 
 /// What is put on a machine besides the agent: path and text.
-const FILES: [(&str, &str); 2] = [
+pub(super) const FILES: [(&str, &str); 2] = [
     (
         "/etc/systemd/system/backstay-agent.service",
         include_str!("../../../../assets/backstay-agent.service"),
@@ -27,12 +27,12 @@ const FILES: [(&str, &str); 2] = [
 const LINK: &str = "/usr/local/bin/backstay-agent";
 /// The units that are enabled; the second is started.
 const GATE_UNIT: &str = "backstay-gate.service";
-const AGENT_UNIT: &str = "backstay-agent.service";
+pub(super) const AGENT_UNIT: &str = "backstay-agent.service";
 
 /// Least room on the machine for the agent, KiB.
 const LEAST_KIB: u64 = 256 * 1024;
 /// One small step at the far end.
-const STEP: Duration = Duration::from_secs(30);
+pub(super) const STEP: Duration = Duration::from_secs(30);
 /// The upload of the agent.
 const UPLOAD: Duration = Duration::from_mins(10);
 
@@ -45,6 +45,9 @@ echo arch=$(uname -m)
 command -v nft >/dev/null 2>&1 && echo nft=yes || { [ -x /usr/sbin/nft ] && echo nft=yes; }
 echo free_kib=$(df -Pk /usr 2>/dev/null | awk 'NR==2{print $4}')
 [ -f AGENT ] && echo agent=$(sha256sum AGENT | cut -d' ' -f1)
+RUNNING=$(systemctl show -P MainPID backstay-agent.service 2>/dev/null)
+[ ${RUNNING:-0} != 0 ] && echo running=$(sha256sum /proc/$RUNNING/exe | cut -d' ' -f1)
+echo files=$(cat FILES 2>/dev/null | sha256sum | cut -d' ' -f1)
 echo active=$(systemctl is-active backstay-agent.service 2>/dev/null)
 echo end=yes
 ";
@@ -66,6 +69,10 @@ pub struct Found {
     pub free_kib: Option<u64>,
     /// SHA-256 of the agent that is there.
     pub agent: Option<String>,
+    /// SHA-256 of the agent that runs: it may be a former one.
+    pub running: Option<String>,
+    /// SHA-256 over all that is put there besides the agent.
+    pub files: Option<String>,
     /// The agent runs.
     pub active: bool,
 }
@@ -87,6 +94,8 @@ impl Found {
                 "nft" => found.nft = true,
                 "free_kib" => found.free_kib = value.parse().ok(),
                 "agent" => found.agent = Some(value.to_owned()),
+                "running" => found.running = Some(value.to_owned()),
+                "files" => found.files = Some(value.to_owned()),
                 "active" => found.active = value == "active",
                 "end" => whole = true,
                 _ => {}
@@ -210,9 +219,30 @@ impl AgentBinary {
     pub fn arch(&self) -> &'static str {
         self.arch
     }
+
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Their SHA-256.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// That machine runs it, with the units that belong to it.
+    pub fn runs_on(&self, machine: &Found) -> bool {
+        let all = FILES
+            .iter()
+            .fold(Sha256::new(), |sum, (_, text)| sum.chain_update(text));
+        let files = hex::encode(all.finalize());
+        machine.agent.as_ref() == Some(&self.hash)
+            && machine.running.as_ref() == Some(&self.hash)
+            && machine.files == Some(files)
+    }
 }
 
-fn step(
+pub(super) fn step(
     session: &Session,
     what: &str,
     command: &str,
@@ -235,7 +265,8 @@ fn step(
 /// # Errors
 /// The session broke, or there is no usual shell.
 pub fn look(session: &Session) -> Result<Found, Failure> {
-    let script = LOOK.replace("AGENT", AGENT_PATH);
+    let files = FILES.map(|(path, _)| path).join(" ");
+    let script = LOOK.replace("AGENT", AGENT_PATH).replace("FILES", &files);
     // Through `sh`, whatever the login shell is.
     let said = step(
         session,
@@ -355,7 +386,13 @@ fn put_all(
 
 /// Writes a file whole or not at all: beside it, checked, flushed to disk, renamed. Paths and mode are our
 /// own constants, so nothing needs quoting.
-fn put(session: &Session, path: &str, mode: &str, bytes: &[u8], hash: &str) -> Result<(), Failure> {
+pub(super) fn put(
+    session: &Session,
+    path: &str,
+    mode: &str,
+    bytes: &[u8],
+    hash: &str,
+) -> Result<(), Failure> {
     let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
     let command = format!(
         "umask 022; mkdir -p {folder} && cat > {path}.new && \

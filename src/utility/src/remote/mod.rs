@@ -14,6 +14,7 @@ pub mod install;
 mod jump;
 pub mod local;
 pub mod ssh;
+pub mod upgrade;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

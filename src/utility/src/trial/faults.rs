@@ -39,6 +39,7 @@ const TRIALS: &[(&str, &str, Trial)] = &[
     ("cut-one", "lan", cut_one),
     ("priorities", "lan", scenes::priorities),
     ("rotate", "lan", upkeep::rotate),
+    ("upgrade", "lan", upkeep::upgrade),
 ];
 
 /// The names of the faults.

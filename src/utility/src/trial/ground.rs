@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -60,18 +60,24 @@ impl Ground {
 
     /// Runs this program with these arguments, as an admin would; answers what it printed.
     pub fn backstay(&self, arguments: &[&str]) -> Result<String> {
-        self.run(arguments, &[Exit::Done])
+        self.run(arguments, None, &[Exit::Done])
+    }
+
+    /// The same with another agent to install.
+    pub fn backstay_with_agent(&self, agent: &Path, arguments: &[&str]) -> Result<String> {
+        self.run(arguments, Some(agent), &[Exit::Done])
     }
 
     /// The same for what only looks, while a host may be off.
     pub fn look(&self, arguments: &[&str]) -> Result<String> {
-        self.run(arguments, &[Exit::Done, Exit::Partly])
+        self.run(arguments, None, &[Exit::Done, Exit::Partly])
     }
 
-    fn run(&self, arguments: &[&str], well: &[Exit]) -> Result<String> {
+    fn run(&self, arguments: &[&str], agent: Option<&Path>, well: &[Exit]) -> Result<String> {
         let output = Command::new(&self.program)
             .args(["--lab", "--yes"])
             .args(arguments)
+            .envs(agent.map(|path| ("BACKSTAY_AGENT", path)))
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("can't run backstay {}", arguments.join(" ")))?;

@@ -1,5 +1,10 @@
 //! Work on a cluster that no client may notice.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
 use anyhow::{Result, ensure};
 use backstay_lab::probe::ProbeReport;
 
@@ -11,6 +16,43 @@ pub(super) fn rotate(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     unnoticed(ground, || {
         ground.backstay(&["key", "rotate", CLUSTER]).map(drop)
     })
+}
+
+/// S5: every node gets another build of the agent, one after the other, and nobody notices.
+pub(super) fn upgrade(ground: &Ground) -> Result<(ProbeReport, Figures)> {
+    let agent = another_build()?;
+    let began = Instant::now();
+    let (report, mut figures) = unnoticed(ground, || {
+        ground
+            .backstay_with_agent(&agent, &["node", "upgrade", "--all"])
+            .map(drop)
+    })?;
+    figures.insert("roll_s".to_owned(), began.elapsed().as_secs_f64());
+    // The lab's hosts are of one kind: what one runs, all run.
+    let path = "/usr/lib/backstay/backstay-agent";
+    let put = std::fs::metadata(&agent)?.len();
+    std::fs::remove_file(&agent)?;
+    for host in ["w1", "sb1", "n1", "n2", "n3"] {
+        let size = ground.run_in(host, "stat", &["-c", "%s", path])?;
+        ensure!(
+            size.trim() == put.to_string(),
+            "{host} has not the new agent"
+        );
+    }
+    Ok((report, figures))
+}
+
+/// The agent beside this program with bytes after its end: it does the same and is another file each time.
+fn another_build() -> Result<PathBuf> {
+    let own = std::env::current_exe()?.with_file_name("backstay-agent");
+    let mut bytes = std::fs::read(own)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    bytes.extend(format!("built for a trial at {} ns", now.as_nanos()).bytes());
+    let name = format!("backstay-agent-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, bytes)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+    Ok(path)
 }
 
 /// Work during which no service moves and no alarm comes up.
