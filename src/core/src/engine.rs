@@ -56,8 +56,8 @@ use local::Local;
 use membership::{Bounds, Heard, Peer};
 
 pub use beat::{
-    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES, MoveReport,
-    Refused, Released, ServiceReport, Verdict, phase,
+    AgentVersion, Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES,
+    MoveReport, Refused, Released, ServiceReport, Verdict, phase,
 };
 pub use effect::{
     Effect, GateOp, HostEvent, Order, OrderKind, Record, RunHold, RunMoves, RunRecord, RunState,
@@ -98,6 +98,8 @@ pub struct Engine {
     started: Mono,
     /// When the present revision was taken.
     adopted: Mono,
+    /// What this agent is.
+    version: AgentVersion,
     silent_until: Mono,
     listening: bool,
     no_grant_until: Mono,
@@ -157,6 +159,7 @@ impl Engine {
             },
             started: now,
             adopted: now,
+            version: AgentVersion::own(),
             silent_until: if restarted {
                 now.after(wait.mul_f64(1.0 + RHO))
             } else {

@@ -33,8 +33,8 @@
 
 use arrayvec::ArrayVec;
 use backstay_core::engine::{
-    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES, MoveReport,
-    Refused, Released, ServiceReport, Verdict,
+    AgentVersion, Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES,
+    MoveReport, Refused, Released, ServiceReport, Verdict,
 };
 use backstay_core::model::{ClusterId, MAX_MEMBERS, MAX_SERVICES, NodeId, ServiceId};
 use hmac::Mac as _;
@@ -52,7 +52,8 @@ const LIST: usize = 4;
 /// The fullest beat that the types allow, so that [`encode`] can't fail.
 const FULLEST: usize = HEADER
     + MAC
-    + 8 * LIST
+    + 9 * LIST
+    + AgentVersion::SIZE
     + MAX_SERVICES
         * (ServiceReport::SIZE + Ask::SIZE + ServiceId::SIZE + Released::SIZE + Answer::SIZE)
     + MAX_MEMBERS * HearsPeer::SIZE
@@ -99,6 +100,11 @@ pub fn encode(beat: &Beat, link: u8, keys: &Keys, out: &mut [u8; MAX_DATAGRAM]) 
     to.list(kind::HEARS, &beat.hears);
     to.list(kind::ORDERS, &beat.orders);
     to.list(kind::MOVES, &beat.moves);
+    let says = [beat.agent];
+    to.list(
+        kind::AGENT,
+        if beat.agent.is_unknown() { &[] } else { &says },
+    );
     let signed = to.at;
     let length = signed + MAC;
     out[8..10].copy_from_slice(&(length as u16).to_be_bytes());
@@ -176,6 +182,11 @@ fn fill_lists(beat: &mut Beat, mut from: Reader<'_>) -> Option<()> {
             kind::HEARS => fill(&mut beat.hears, entries, entry, count)?,
             kind::ORDERS => fill(&mut beat.orders, entries, entry, count)?,
             kind::MOVES => fill(&mut beat.moves, entries, entry, count)?,
+            kind::AGENT => {
+                let mut says = ArrayVec::<AgentVersion, 1>::new();
+                fill(&mut says, entries, entry, count)?;
+                beat.agent = says.pop().unwrap_or_default();
+            }
             _ => {}
         }
     }
@@ -242,6 +253,7 @@ mod kind {
     pub(super) const HEARS: u8 = 6;
     pub(super) const ORDERS: u8 = 7;
     pub(super) const MOVES: u8 = 8;
+    pub(super) const AGENT: u8 = 9;
 }
 
 /// One entry of a list. New fields are appended, and then an entry without them must still be read.
@@ -268,6 +280,24 @@ impl Entry for ServiceReport {
             phase: from.u8()?,
             term: term(from)?,
             since_ms: from.u32()?,
+        })
+    }
+}
+
+impl Entry for AgentVersion {
+    const SIZE: usize = 2 + 2 + 2;
+
+    fn write(&self, to: &mut Writer<'_>) {
+        for number in [self.major, self.minor, self.patch] {
+            to.put(&number.to_be_bytes());
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            major: from.u16()?,
+            minor: from.u16()?,
+            patch: from.u16()?,
         })
     }
 }

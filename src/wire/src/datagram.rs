@@ -12,7 +12,7 @@
 //! ```
 //! All numbers are big endian.
 
-use backstay_core::model::ClusterId;
+use backstay_core::model::{ClusterId, NodeId};
 
 /// Longest datagram that is sent or read, in bytes: size receive buffers by it.
 ///
@@ -58,6 +58,14 @@ pub fn peek_cluster(bytes: &[u8]) -> Option<ClusterId> {
     Kind::of(bytes)?;
     let id = bytes.get(16..COMMON)?;
     Some(ClusterId(u64::from_be_bytes(id.try_into().ok()?)))
+}
+
+/// Who claims to have sent a beat of another version of the format: the first 32 bytes of a beat stay what they are in
+/// every version. It can't be verified, so it may tell an admin why a node is not heard and decide nothing.
+pub fn peek_foreign(bytes: &[u8]) -> Option<NodeId> {
+    let other = *bytes.get(4)? != VERSION && Kind::of(bytes) == Some(Kind::Beat);
+    let id = bytes.get(COMMON..COMMON + 8).filter(|_| other)?;
+    Some(NodeId(u64::from_be_bytes(id.try_into().ok()?)))
 }
 
 /// Why a datagram was dropped. Count them by kind; log none one by one, or a flood of datagrams becomes a

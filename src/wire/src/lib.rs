@@ -13,5 +13,5 @@ mod keys;
 pub mod rpc;
 pub mod sealed;
 
-pub use datagram::{Kind, MAX_DATAGRAM, Reject, peek_cluster};
+pub use datagram::{Kind, MAX_DATAGRAM, Reject, peek_cluster, peek_foreign};
 pub use keys::{KeyError, Keys, MAX_KEYS};

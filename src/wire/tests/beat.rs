@@ -4,12 +4,12 @@
 mod common;
 
 use backstay_core::engine::{
-    Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES, MoveReport,
-    Refused, Released, ServiceReport, Verdict, phase,
+    AgentVersion, Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES,
+    MoveReport, Refused, Released, ServiceReport, Verdict, phase,
 };
 use backstay_core::model::{ClusterId, MAX_MEMBERS, MAX_SERVICES, NodeId, ServiceId};
 use backstay_wire::beat::{decode, encode};
-use backstay_wire::{Keys, Kind, MAX_DATAGRAM, Reject, peek_cluster};
+use backstay_wire::{Keys, Kind, MAX_DATAGRAM, Reject, peek_cluster, peek_foreign};
 use common::{golden, key, keys, resign};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -136,6 +136,11 @@ fn fullest() -> Beat {
         hears: [HearsPeer::default(); MAX_MEMBERS].into(),
         orders: [BeatOrder::default(); 4].into(),
         moves: [MoveReport::default(); MAX_MOVES].into(),
+        agent: AgentVersion {
+            major: 1,
+            minor: 2,
+            patch: 3,
+        },
         ..usual()
     }
 }
@@ -246,8 +251,36 @@ fn kind_and_cluster_are_seen_before_the_keys_are_known() {
 }
 
 #[test]
+fn m2_a_beat_of_another_format_names_its_sender_and_no_other_does() {
+    let mut bytes = bytes_of(&usual(), 0, &keys());
+    assert_eq!(peek_foreign(&bytes), None, "of this format: to be verified");
+    bytes[4] = 2;
+    assert_eq!(peek_foreign(&bytes), Some(usual().from));
+    assert_eq!(decode(&bytes, &keys()), Err(Reject::Version));
+    assert_eq!(peek_foreign(&bytes[..31]), None);
+    bytes[..4].copy_from_slice(b"BsDc");
+    assert_eq!(peek_foreign(&bytes), None, "no beat");
+}
+
+/// What the version before wrote is read, and what it did not say is not made up.
+#[test]
+fn a_beat_without_its_agents_version_is_read() {
+    assert!(
+        usual().agent.is_unknown(),
+        "the vectors are older than that list"
+    );
+    let newer = Beat {
+        agent: AgentVersion::own(),
+        ..usual()
+    };
+    let bytes = bytes_of(&newer, 0, &keys());
+    assert_eq!(decode(&bytes, &keys()), Ok((newer, 0)));
+    assert_eq!(bytes.len(), bytes_of(&usual(), 0, &keys()).len() + 10);
+}
+
+#[test]
 fn sizes_stay_in_their_bounds() {
-    assert_eq!(bytes_of(&fullest(), 0, &keys()).len(), 3876);
+    assert_eq!(bytes_of(&fullest(), 0, &keys()).len(), 3886);
     assert_eq!(
         decode(&bytes_of(&fullest(), 3, &keys()), &keys()),
         Ok((fullest(), 3))
@@ -455,7 +488,8 @@ fn any_beat() -> impl Strategy<Value = Beat> {
         vec(moved, 0..=MAX_MOVES),
     );
     let flags = any::<[bool; 7]>();
-    (any::<[u64; 9]>(), any::<u32>(), flags, lists).prop_map(|(n, incarnation, f, l)| Beat {
+    let fixed = (any::<[u64; 9]>(), any::<u32>(), any::<[u16; 3]>());
+    (fixed, flags, lists).prop_map(|((n, incarnation, v), f, l)| Beat {
         cluster: ClusterId(n[0]),
         from: NodeId(n[1]),
         incarnation,
@@ -483,6 +517,11 @@ fn any_beat() -> impl Strategy<Value = Beat> {
         hears: l.5.into_iter().collect(),
         orders: l.6.into_iter().collect(),
         moves: l.7.into_iter().collect(),
+        agent: AgentVersion {
+            major: v[0],
+            minor: v[1],
+            patch: v[2],
+        },
     })
 }
 

@@ -6,7 +6,7 @@ use backstay_core::engine::Beat;
 use backstay_core::model::{ClusterId, NodeId};
 use backstay_core::time::Mono;
 use backstay_wire::sealed::{self, Message, NONCE, Piece, Subject, Want};
-use backstay_wire::{Kind, MAX_DATAGRAM, Reject, beat, peek_cluster};
+use backstay_wire::{Kind, MAX_DATAGRAM, Reject, beat, peek_cluster, peek_foreign};
 
 use super::cluster::{Fetches, Paper};
 use super::decider::{Beside, Decider};
@@ -45,7 +45,10 @@ impl Decider {
     fn datagram(&mut self, bytes: &[u8], local: SocketAddr, now: Mono) -> Result<(), Dropped> {
         let kind = Kind::of(bytes).ok_or(Dropped::Bad(Reject::Magic))?;
         let id = peek_cluster(bytes).ok_or(Dropped::Bad(Reject::Short))?;
-        if let Some(cluster) = self.clusters.get(&id) {
+        if let Some(cluster) = self.clusters.get_mut(&id) {
+            if let Some(from) = peek_foreign(bytes) {
+                cluster.engine.handle_foreign(from, now);
+            }
             // A base may be on several links' sockets only by its own address.
             cluster.paper.link(local).ok_or(Dropped::Cluster)?;
             return match kind {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use backstay_core::model::{
-    ClusterDocument, ClusterId, ClusterName, NodeId, NodeName, SystemDocument,
+    ClusterDocument, ClusterId, ClusterName, DocumentError, NodeId, NodeName, SystemDocument,
 };
 use backstay_wire::rpc::{Code, Done, Facts, Fault, Hello, NEWEST};
 use backstay_wire::sealed::Subject;
@@ -111,7 +111,7 @@ impl Keeper {
         let revision = |d: &ClusterDocument| (d.name.clone(), d.revision);
         Hello {
             version: NEWEST,
-            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            agent: backstay_core::VERSION.to_owned(),
             node: self.me.as_ref().map(|me| me.name.clone()),
             id: self.me.as_ref().map(|me| me.id),
             role: checks::role(self.me.as_ref(), &self.shelf),
@@ -241,7 +241,8 @@ impl Keeper {
     /// Checks a revision against rules and this machine, and keeps it beside the present one.
     pub fn stage(&mut self, text: &str) -> Result<Done, Fault> {
         let me = self.enrolled()?.clone();
-        let document = ClusterDocument::parse(text).map_err(bad_document)?;
+        let document = ClusterDocument::parse(text)
+            .map_err(|error| newer(&me.name, &error).unwrap_or_else(|| bad_document(error)))?;
         let mut problems = checks::problems(&document, &me, &self.shelf);
         problems.extend(checks::machine_problems(
             &document,
@@ -379,7 +380,9 @@ impl Keeper {
     fn take_cluster(&mut self, cluster: ClusterId, text: &str) -> anyhow::Result<()> {
         let me = self.me.clone();
         let me = me.ok_or_else(|| anyhow::anyhow!("this machine is no node of a system"))?;
-        let document = ClusterDocument::parse(text)?;
+        let document = ClusterDocument::parse(text).map_err(|error| {
+            newer(&me.name, &error).map_or_else(|| error.into(), anyhow::Error::new)
+        })?;
         anyhow::ensure!(document.id == cluster, "it is of cluster {}", document.id);
         let stored = self.shelf.get_by_id(cluster);
         if let Some(present) = stored.and_then(|s| s.present.as_ref()) {
@@ -467,7 +470,12 @@ impl Keeper {
 
     /// S7, A5: what the next boot must find. Failing is said; the present boot goes on.
     fn prepare_boot(&mut self) {
-        if let Err(error) = self.write_guarded(None) {
+        // An older agent that was put back may not be able to read what it guards: the present list stays.
+        if self.shelf.has_unreadable() {
+            tracing::error!(
+                "a document can't be read: the gate's list for the next boot stays as it is"
+            );
+        } else if let Err(error) = self.write_guarded(None) {
             tracing::error!("the gate's list for the next boot can't be written: {error}");
         }
         let Some(me) = &self.me else { return };
@@ -527,6 +535,26 @@ impl Keeper {
             )
         })
     }
+}
+
+/// A document that says more than this agent knows was made by a newer version (T1, T4). Nothing of it is dropped: it is
+/// refused as a whole, and what is kept here stays.
+fn newer(me: &NodeName, error: &DocumentError) -> Option<Fault> {
+    let DocumentError::Rules(problems) = error else {
+        return None;
+    };
+    let unknown = problems
+        .iter()
+        .find(|p| ["T1", "T4"].contains(&p.rule.0.as_ref()))?;
+    Some(refused(
+        "T4",
+        format!(
+            "agent {} does not know what a newer document says ({}: {}); upgrade it: `backstay node upgrade {me}`",
+            backstay_core::VERSION,
+            unknown.place,
+            unknown.what
+        ),
+    ))
 }
 
 /// The aliases that a document gives this node to hold.

@@ -251,3 +251,61 @@ fn u6_who_commits_lists_the_cluster_as_the_plan_does() {
     office.commit(&revised(&one));
     assert_eq!(office.keeper.system().unwrap(), next.to_text());
 }
+
+/// T4: what an older agent does not know is refused as a whole, by a sentence that says what to do; what it has stays.
+#[test]
+fn t4_a_document_of_a_newer_version_is_refused_and_nothing_is_lost() {
+    let mut office = office();
+    let one = cluster(1);
+    office.commit(&one);
+    let next = revised(&one);
+    let unknown = next
+        .to_text()
+        .replacen("format = 1\n", "format = 1\ncolour = 3\n", 1);
+    let newer = next.to_text().replacen("format = 1\n", "format = 2\n", 1);
+    for text in [unknown, newer] {
+        let error = office.keeper.stage(&text).unwrap_err();
+        assert_eq!(error.code, Code::Refused);
+        assert!(
+            error.message.contains("backstay node upgrade n1") && error.problems.is_empty(),
+            "{error}"
+        );
+        office
+            .keeper
+            .fetched(one.id, Subject::Cluster, next.revision, &text);
+        assert_eq!(office.present(&one), one.to_text());
+        assert_eq!(office.files(".staged"), 0);
+    }
+}
+
+/// S7: an older agent that was put back can't read the document: what the gate guards at the next boot stays.
+#[test]
+fn s7_what_cannot_be_read_goes_on_being_guarded() {
+    let mut office = office();
+    let one = cluster(1);
+    office.commit(&one);
+    let guarded = std::fs::read(office.folders.guarded()).unwrap();
+    assert!(!guarded.is_empty());
+    let path = office
+        .folders
+        .state
+        .join("clusters")
+        .join(format!("{}.toml", one.name));
+    let newer = std::fs::read_to_string(&path).unwrap() + "\n[colour]\nred = 1\n";
+    std::fs::write(&path, &newer).unwrap();
+    let (decide, _inbox) = inputs().unwrap();
+    let machine = Box::new(PlainMachine(Running::default()));
+    let Office {
+        folders, keeper, ..
+    } = office;
+    drop(keeper);
+    let run = RunFolder::lock(&folders.run).unwrap();
+    let keeper = Keeper::open(&folders, &run, machine, decide).unwrap();
+    assert!(keeper.document(&one.name).is_err(), "it is not made up");
+    assert_eq!(std::fs::read(folders.guarded()).unwrap(), guarded);
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        newer,
+        "and not destroyed"
+    );
+}

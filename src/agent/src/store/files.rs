@@ -28,6 +28,8 @@ pub struct Shelf {
     clusters: BTreeMap<ClusterName, Stored>,
     system: Option<SystemDocument>,
     former: Vec<ClusterDocument>,
+    /// A document that holds is there and can't be read.
+    unreadable: bool,
 }
 
 impl Shelf {
@@ -42,6 +44,7 @@ impl Shelf {
             clusters: BTreeMap::new(),
             system: None,
             former: Vec::new(),
+            unreadable: false,
         };
         make_folder(&shelf.folder())?;
         for entry in fs::read_dir(shelf.folder())? {
@@ -71,7 +74,9 @@ impl Shelf {
                 );
                 continue;
             }
-            if let Some(document) = read_cluster(&path, &name) {
+            let read = read_cluster(&path, &name);
+            shelf.unreadable |= read.is_none() && !staged;
+            if let Some(document) = read {
                 let stored = shelf.clusters.entry(name).or_default();
                 *(if staged {
                     &mut stored.staged
@@ -82,6 +87,11 @@ impl Shelf {
         }
         shelf.system = read_system(&shelf.system_file());
         Ok(shelf)
+    }
+
+    /// A document that holds is there and can't be read.
+    pub fn has_unreadable(&self) -> bool {
+        self.unreadable
     }
 
     /// The documents that hold.

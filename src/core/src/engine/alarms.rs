@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::model::{ClusterDocument, KeyStage, RuleId};
+use crate::model::{ClusterDocument, KeyStage, NodeId, RuleId};
 use crate::time::Mono;
 
 use super::beat::phase;
@@ -33,6 +33,7 @@ pub(super) enum Kind {
     ClockLoose,
     LinkLost,
     Differs,
+    Incompatible,
     KeysUnfinished,
 }
 
@@ -242,6 +243,15 @@ fn describe(
             format!("{n} has another revision of the configuration"),
             "it catches up by itself; if it does not, see `backstay node show`".to_owned(),
         ),
+        Kind::Incompatible => (
+            "incompatible-agent",
+            Critical,
+            "M2",
+            format!(
+                "incompatible agent version on {n}: what it says is not understood here, so it counts as down"
+            ),
+            format!("give all nodes one version: `backstay node upgrade {n}`"),
+        ),
         Kind::KeysUnfinished => (
             "key-rotation",
             Warning,
@@ -311,6 +321,16 @@ impl Engine {
         }
     }
 
+    /// A beat of a format that is not read here came in that node's name. Unverified: it only names the reason why a
+    /// node is not heard (M2).
+    pub fn handle_foreign(&mut self, from: NodeId, now: Mono) {
+        let bounds = self.bounds;
+        let peer = self.peers.iter_mut().find(|p| p.id == from);
+        if let Some(peer) = peer.filter(|p| !p.is_up(bounds, now)) {
+            peer.foreign = Some(now);
+        }
+    }
+
     fn node_conditions(&self, conditions: &mut Vec<Condition>, now: Mono) {
         use crate::model::Role;
         for (at, member) in self.document.members.iter().enumerate() {
@@ -321,6 +341,14 @@ impl Engine {
                 let peer = &self.peers[at];
                 let never = peer.heard.is_none() && now.since(self.started) < self.bounds.down * 2;
                 match self.peers[at].state(self.bounds, now) {
+                    NodeState::Down | NodeState::Unknown
+                        if peer
+                            .foreign
+                            .is_some_and(|at| now.since(at) < self.bounds.down) =>
+                    {
+                        raise(Kind::Incompatible);
+                        continue;
+                    }
                     NodeState::Down | NodeState::Unknown if never => continue,
                     NodeState::Down | NodeState::Unknown => {
                         raise(if member.role == Role::Standby {

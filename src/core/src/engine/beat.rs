@@ -58,6 +58,43 @@ pub struct Beat {
     pub orders: ArrayVec<BeatOrder, 4>,
     /// F10: moves of services within the last hour.
     pub moves: ArrayVec<MoveReport, MAX_MOVES>,
+    /// What the sender runs.
+    pub agent: AgentVersion,
+}
+
+/// The version of an agent; all zero: it does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AgentVersion {
+    /// Changes with what others must understand.
+    pub major: u16,
+    /// Changes with what others may ignore.
+    pub minor: u16,
+    /// Changes with what others do not see.
+    pub patch: u16,
+}
+
+impl AgentVersion {
+    /// Of what is built of this source.
+    pub fn own() -> Self {
+        let mut numbers = crate::VERSION.split(['.', '-', '+']);
+        let mut next = || numbers.next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        Self {
+            major: next(),
+            minor: next(),
+            patch: next(),
+        }
+    }
+
+    /// It is not said.
+    pub fn is_unknown(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl core::fmt::Display for AgentVersion {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
 }
 
 /// Most moves that a beat tells of; there are hardly ever any.

@@ -74,6 +74,15 @@ impl Engine {
             if peer.last.listening {
                 node.notes.push("listens after its start".to_owned());
             }
+            if peer.last.agent.is_unknown() {
+                node.notes
+                    .push("its agent is an older one that does not say its version".to_owned());
+            } else if peer.last.agent != self.version {
+                node.notes.push(format!(
+                    "its agent is version {}, here it is {}",
+                    peer.last.agent, self.version
+                ));
+            }
             if (peer.last.revision, peer.last.hash) != (self.document.revision, self.hash) {
                 node.notes.push(format!(
                     "has revision {} of the configuration",

@@ -30,6 +30,8 @@ pub(super) struct Peer {
     pub(super) well_since: Option<Mono>,
     /// When its silence was first noticed, for the timeline.
     pub(super) suspected: Option<Mono>,
+    /// When a beat came in its name that is not read here (M2). Unverified.
+    pub(super) foreign: Option<Mono>,
 }
 
 /// What became of a beat that arrived.
@@ -64,6 +66,7 @@ impl Peer {
             nonce: 0,
             well_since: None,
             suspected: None,
+            foreign: None,
         }
     }
 

@@ -29,6 +29,7 @@ impl Engine {
         beat.silent = now < self.silent_until;
         beat.listening = self.listening;
         beat.host = self.host.flags();
+        beat.agent = self.version;
         self.speak_of_services(&mut beat, now);
         beat.answers = core::mem::take(&mut self.answers);
         beat.hears.clear();

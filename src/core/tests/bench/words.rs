@@ -118,6 +118,11 @@ impl Bench {
                 let id = self.service(service);
                 self.foreign.remove(&id);
             }
+            ["strange", from, "at", node] => {
+                let (n, from) = (self.member(node), self.member(from));
+                let from = self.doc().members[from].id;
+                self.feed(n, |e, now| e.handle_foreign(from, now));
+            }
             ["alias", service, node, state] => {
                 let (n, service) = (self.member(node), self.service(service));
                 let present = *state == "found";

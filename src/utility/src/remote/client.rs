@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backstay_wire::rpc::{
-    Call, Fault, Hello, LineError, LineSplitter, NEWEST, OLDEST, Reply, Request, clean,
+    Call, Code, Fault, Hello, LineError, LineSplitter, NEWEST, OLDEST, Reply, Request, clean,
     parse_reply, to_line,
 };
 use serde::de::DeserializeOwned;
@@ -107,7 +107,7 @@ impl Client {
         self.hello = self.hello_call(Request::Hello {
             oldest: OLDEST,
             newest: NEWEST,
-            client: concat!("backstay ", env!("CARGO_PKG_VERSION")).to_owned(),
+            client: format!("backstay {}", backstay_core::VERSION),
             user: self.user.clone(),
         })?;
         Ok(())
@@ -197,6 +197,14 @@ impl Client {
 
     fn fault(&self, mut error: Fault) -> RemoteError {
         error.message = clean(&error.message);
+        if error.code == Code::Unsupported && !self.hello.agent.is_empty() {
+            error.message = format!(
+                "its agent, version {}, is too old for that ({}): `backstay node upgrade {}`",
+                clean(&self.hello.agent),
+                error.message,
+                self.label
+            );
+        }
         for problem in &mut error.problems {
             for text in [&mut problem.place, &mut problem.what, &mut problem.mend] {
                 *text = clean(text);
