@@ -52,7 +52,7 @@ fn t01_the_lab_comes_up_with_three_services_at_home() {
         serde_json::to_string(&before).unwrap(),
     )
     .unwrap();
-    let up = backstay(&["lab", "up", "--yes"]).unwrap();
+    let up = backstay(&["lab", "up", "--yes", "--extra-hosts", "2"]).unwrap();
     assert!(
         up.status.success(),
         "{}",
@@ -182,6 +182,86 @@ fn t12_the_demonstration_fails_a_node_and_brings_its_service_home() {
         notes.contains("web1 went home and is answered by n1"),
         "{notes}"
     );
+}
+
+/// Once for each change; the long series is `backstay lab bench kills --runs 210`. A machine that was replaced comes
+/// back in it, too (C16).
+#[test]
+fn t13_u6_c16_something_is_killed_in_the_middle_of_every_change() {
+    let results = programs().unwrap().join("system-tests.jsonl");
+    let results = results.to_str().unwrap();
+    let printed = on_lab(&["lab", "bench", "kills", "--runs", "7", "--results", results]).unwrap();
+    assert!(printed.contains("7 runs"), "{printed}");
+}
+
+#[track_caller]
+fn eventually(what: &str, is: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_mins(2);
+    while !is() {
+        assert!(std::time::Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// Waits until the cluster is seen like that.
+#[track_caller]
+fn until(what: &str, is: impl Fn(&Value) -> bool) {
+    eventually(what, || is(&json(&["status"])));
+}
+
+fn state<'a>(status: &'a Value, node: &str) -> Option<&'a str> {
+    let nodes = status["clusters"][0]["nodes"].as_array()?;
+    nodes.iter().find(|n| n["name"] == node)?["state"].as_str()
+}
+
+/// The standby is replaced, a regular node and the cluster with a dead member are removed by force; whoever comes back
+/// is told so, is in no cluster, and has none of the addresses.
+#[test]
+fn t14_c16_the_dead_are_replaced_or_removed_and_come_back_harmless() {
+    let create = "cluster create demo --standby sb1 --witness w1 --ignore-check clock-not-kept \
+                  --service web1=n1,alias=192.0.2.101/24,base=192.0.2.11/24,unit=web1.service \
+                  --service web2=n2,alias=192.0.2.102/24,base=192.0.2.12/24,unit=web2.service";
+    let create: Vec<&str> = create.split_whitespace().collect();
+    on_lab(&create).unwrap();
+    // One of the two is a node since the series of kills.
+    let nodes = json(&["node", "list"]).to_string();
+    let spare = if nodes.contains("192.0.2.151") {
+        "x2"
+    } else {
+        "x1"
+    };
+    // In no cluster any more.
+    let free = |host: &str| {
+        let look = ["lab", "ssh", host, "--", "ls", "/var/lib/backstay/clusters"];
+        eventually(host, || !on_lab(&look).unwrap().contains(".toml"));
+    };
+    on_lab(&["lab", "kill", "sb1"]).unwrap();
+    until("sb1 is down", |s| state(s, "sb1") == Some("down"));
+    let clock = ["--ignore-check", "clock-not-kept"];
+    on_lab(&[&["node", "replace", "sb1", "--with", spare], &clock[..]].concat()).unwrap();
+    until("sb1 is up", |s| state(s, "sb1") == Some("up"));
+    // The old one had 192.0.2.21 from its own network configuration, and gives it up.
+    on_lab(&["lab", "revive", "sb1"]).unwrap();
+    eventually("the old sb1 has no address of the new one", || {
+        let hosts = json(&["lab", "status"])["hosts"].clone();
+        let hosts = hosts.as_array().unwrap();
+        let old = hosts.iter().find(|h| h["name"] == "sb1").unwrap();
+        !old["addresses"].to_string().contains("192.0.2.21/")
+    });
+    on_lab(&["lab", "kill", "n2"]).unwrap();
+    until("the new standby has web2", |s| {
+        s["clusters"][0]["services"][1]["running_on"] == serde_json::json!(["sb1"])
+    });
+    let refused = backstay(&["--lab", "--yes", "cluster", "remove-node", "demo", "n2"]).unwrap();
+    assert_eq!(refused.status.code(), Some(4), "it must be named as dead");
+    on_lab(&["cluster", "remove-node", "demo", "n2", "--force"]).unwrap();
+    on_lab(&["lab", "revive", "n2"]).unwrap();
+    free("n2");
+    on_lab(&["lab", "kill", "n1"]).unwrap();
+    until("n1 is down", |s| state(s, "n1") == Some("down"));
+    on_lab(&["cluster", "delete", "demo", "--force"]).unwrap();
+    on_lab(&["lab", "revive", "n1"]).unwrap();
+    free("n1");
 }
 
 #[test]

@@ -12,3 +12,4 @@ mod tests;
 
 pub use checks::Machine;
 pub use keeper::Keeper;
+pub(crate) use keeper::lost;

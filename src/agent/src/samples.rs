@@ -1,6 +1,7 @@
 //! Documents, machines and whole agents for tests.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -97,6 +98,7 @@ pub(crate) fn deleted(document: &ClusterDocument) -> ClusterDocument {
         id: m.id,
         bases: m.bases,
         alias: None,
+        replaced: None,
     };
     gone.former = gone.members.drain(..).map(former).collect();
     gone.services.clear();
@@ -175,6 +177,10 @@ impl Machine for PlainMachine {
             return UnitsState::Active { took };
         }
         stopped()
+    }
+
+    fn in_use(&mut self, _: &[ipnet::IpNet]) -> Vec<IpAddr> {
+        Vec::new()
     }
 
     fn keep_from_boot(&mut self, _: &[String]) -> anyhow::Result<()> {

@@ -121,6 +121,8 @@ pub struct Engine {
     answers: ArrayVec<Answer, MAX_SERVICES>,
     orders: ArrayVec<(BeatOrder, Mono), 4>,
     met: Vec<NodeId>,
+    /// Nodes that were taken out and don't know it yet: what they drew at their start, and when they were heard.
+    strays: ArrayVec<(NodeId, u64, Mono), 4>,
     fetch: Option<(u64, Mono)>,
     fetch_system: Option<(u64, Mono)>,
     system_revision: u64,
@@ -172,6 +174,7 @@ impl Engine {
             next_beat: now,
             promised: None,
             alone_at: None,
+            strays: ArrayVec::new(),
             informed_at: now,
             seen: now,
             sequence: 0,
@@ -276,8 +279,13 @@ impl Engine {
             .iter()
             .position(|p| p.id == beat.from && p.id != self.me)
         else {
-            // A node that was taken out learns so from a beat of ours (C7, C8).
+            // A node that was taken out learns so from a beat of ours (C7, C8, C16): one that proves that it is new.
             if self.document.former.iter().any(|f| f.id == beat.from) {
+                self.strays.retain(|(id, ..)| *id != beat.from);
+                if self.strays.is_full() {
+                    self.strays.remove(0);
+                }
+                self.strays.push((beat.from, beat.nonce, now));
                 self.greet(now);
             }
             return;

@@ -19,6 +19,7 @@ mod lock;
 mod maintenance;
 mod nodes;
 mod outcome;
+mod replace;
 mod run;
 mod settings;
 mod truth;
@@ -34,7 +35,7 @@ pub use goal::{Aim, Goal, Progress};
 pub use key::MEMBER_AWAY;
 pub use outcome::{Consequence, ConsequenceKind, MoveOrder, Plan, Step, StepKind, Warning};
 
-use crate::model::Problem;
+use crate::model::{Problem, Replacement};
 
 use draft::Draft;
 
@@ -52,6 +53,20 @@ pub fn plan(action: &Action, now: &Situation<'_>) -> Result<Plan, Vec<Problem>> 
             host_keys,
         } => nodes::add(draft, name, *id, contact, host_keys),
         Action::RemoveNode { node } => nodes::remove(draft, node),
+        Action::ReplaceNode {
+            node,
+            id,
+            contact,
+            host_keys,
+        } => replace::replace(
+            draft,
+            node,
+            &Replacement {
+                id: *id,
+                contact: contact.clone(),
+                host_keys: host_keys.clone(),
+            },
+        ),
         Action::SetRole { node, role } => nodes::set_role(draft, node, *role),
         Action::CreateCluster(wanted) => cluster::create(draft, wanted),
         Action::DeleteCluster { cluster } => leave::delete(draft, cluster),
@@ -86,6 +101,9 @@ fn title(action: &Action) -> String {
     match action {
         Action::AddNode { name, contact, .. } => format!("add {contact} to the system as {name}"),
         Action::RemoveNode { node } => format!("remove {node} from the system"),
+        Action::ReplaceNode { node, contact, .. } => {
+            format!("replace {node} with the machine at {contact}")
+        }
         Action::SetRole { node, role } => format!("make {node} {}", nodes::word(*role)),
         Action::CreateCluster(wanted) => format!("create the cluster {}", wanted.name),
         Action::DeleteCluster { cluster } => format!("delete the cluster {cluster}"),

@@ -16,7 +16,7 @@ use crate::clean::clean;
 use crate::manager::Network;
 use crate::net;
 use crate::packages;
-use crate::plan::{CLIENT, Host, MOST_EXTRA, fleet};
+use crate::plan::{CLIENT, Host, Kind, MOST_EXTRA, fleet};
 use crate::process::Process;
 use crate::root::check_machine;
 use crate::run::run;
@@ -407,7 +407,8 @@ impl Lab {
     }
 
     /// Installs the demonstration services `web1`, `web2`, `web3`: started and
-    /// enabled at home, present on the standby.
+    /// enabled at home, present on the standby and on the extra hosts, which can
+    /// take the place of others.
     pub fn install_demo(&self) -> Result<()> {
         self.install_demo_locked(&self.change_lock()?)
     }
@@ -415,6 +416,9 @@ impl Lab {
     fn install_demo_locked(&self, _lock: &Lock) -> Result<()> {
         for service in demo_services() {
             self.install_service(&service)?;
+            for host in self.hosts.iter().filter(|h| h.kind == Kind::Extra) {
+                self.put_service(&service, &host.name)?;
+            }
         }
         Ok(())
     }

@@ -64,19 +64,24 @@ impl Lab {
     /// Both hosts must be on.
     pub fn install_service(&self, service: &Service) -> Result<()> {
         for name in [&service.home, &service.standby] {
-            let init = self.need_init(self.host(name)?)?;
-            let unit = init
-                .root()
-                .join("etc/systemd/system")
-                .join(format!("{}.service", service.name));
-            fs::write(&unit, service.unit())
-                .with_context(|| format!("cannot write the unit of {} in {name}", service.name))?;
-            self.systemctl(name, &["daemon-reload"])?;
+            self.put_service(service, name)?;
         }
         self.systemctl(
             &service.home,
             &["enable", "--now", "--quiet", &service.name],
         )
+    }
+
+    /// Puts the unit of a service on a host, which must be on. It is neither started nor enabled.
+    pub fn put_service(&self, service: &Service, host: &str) -> Result<()> {
+        let init = self.need_init(self.host(host)?)?;
+        let unit = init
+            .root()
+            .join("etc/systemd/system")
+            .join(format!("{}.service", service.name));
+        fs::write(&unit, service.unit())
+            .with_context(|| format!("cannot write the unit of {} in {host}", service.name))?;
+        self.systemctl(host, &["daemon-reload"])
     }
 
     fn systemctl(&self, host: &str, arguments: &[&str]) -> Result<()> {

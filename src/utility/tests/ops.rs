@@ -134,6 +134,7 @@ fn u6_who_has_left_is_not_asked_again() {
         id: gone.id,
         bases: gone.bases,
         alias: None,
+        replaced: None,
     });
     document.revision += 1;
     for host in ["n1", "sb1"] {

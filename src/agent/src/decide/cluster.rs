@@ -35,6 +35,8 @@ pub(super) struct Paper {
     pub(super) mine: Vec<SocketAddr>,
     /// The other nodes, former ones too.
     pub(super) others: Vec<Other>,
+    /// C16: this node's bases, where another machine had them before.
+    pub(super) taken_over: Vec<IpNet>,
     /// What the gate guards, for each service.
     aliases: Vec<Aliases>,
 }
@@ -82,12 +84,18 @@ impl Paper {
             .map(|(id, at, former)| Other { id, at, former })
             .collect();
         let aliases = document.services.iter().map(Aliases::of).collect();
+        let mut replacements = document.former.iter().filter_map(|f| f.replaced.as_ref());
+        let taken_over = document
+            .member_by_id(me)
+            .filter(|_| replacements.any(|by| by.id == me))
+            .map(|m| m.bases.clone());
         Ok(Self {
             keys,
             aliases,
             hash: short_hash(&text),
             text,
             mine: mine.unwrap_or_default(),
+            taken_over: taken_over.unwrap_or_default(),
             others,
             document,
         })
@@ -139,8 +147,8 @@ pub(super) struct Cluster {
     pub(super) me: NodeName,
     /// What each node said of its documents last: the cluster's revision and hash, the system's revision.
     pub(super) told: BTreeMap<NodeId, (u64, u64, u64)>,
-    /// When a former node was last heard.
-    pub(super) former_heard: BTreeMap<NodeId, Mono>,
+    /// When each other node was last heard, former ones too.
+    pub(super) heard: BTreeMap<NodeId, Mono>,
     pub(super) fetches: Fetches,
     pub(super) handed_over: bool,
     pub(super) carrier: Option<bool>,
@@ -164,6 +172,22 @@ impl Cluster {
             node: self.me.clone(),
             service: Arc::new(service.clone()),
         })
+    }
+
+    /// C16: the machine that had this node's base address before is back and may have just drawn what the others send
+    /// to it, until it has learned that it was replaced. Then somebody who was heard falls silent.
+    pub(super) fn must_defend(&self, now: Mono) -> bool {
+        let beat = self.paper.document.beat();
+        let fell_silent = |id: &NodeId| {
+            let age = self.heard.get(id).map(|at| now.since(*at));
+            age.is_some_and(|age| age > beat * 2 && age < FORMER_HEARD)
+        };
+        !self.paper.taken_over.is_empty()
+            && self
+                .paper
+                .others
+                .iter()
+                .any(|o| !o.former && fell_silent(&o.id))
     }
 
     /// The services that this node may run.

@@ -104,6 +104,8 @@ pub struct Decider {
     pub(super) look_at: Mono,
     /// The addresses of this machine; kept for its room.
     pub(super) there: Vec<IpAddr>,
+    /// C16: addresses that another machine has now.
+    pub(super) lost: Vec<IpAddr>,
     pub(super) gate_at: Mono,
     pub(super) failed_said: BTreeMap<&'static str, Mono>,
     pub(super) leaving: Option<Mono>,
@@ -144,6 +146,7 @@ impl Decider {
             machine: Machine::default(),
             look_at: Mono::default(),
             there: Vec::new(),
+            lost: Vec::new(),
             gate_at: Mono::default(),
             failed_said: BTreeMap::new(),
             leaving: None,

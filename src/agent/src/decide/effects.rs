@@ -1,6 +1,6 @@
 //! Carrying out what an engine decides.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -131,6 +131,7 @@ impl Decider {
         let mut all: Vec<IpAddr> = (self.clusters.values())
             .flat_map(|c| c.services_here().map(|s| c.paper.alias_ips(s.id)))
             .flatten()
+            .chain(&self.lost)
             .copied()
             .collect();
         all.sort_unstable();
@@ -144,6 +145,11 @@ impl Decider {
         let Some(cluster) = self.clusters.get_mut(&id) else {
             return;
         };
+        if cluster.must_defend(now)
+            && let Err(error) = self.hands.announce(&cluster.paper.taken_over, false)
+        {
+            tracing::warn!("can't announce the base address: {error:#}");
+        }
         let said = cluster.engine.beat(now);
         let mut bytes = [0; MAX_DATAGRAM];
         for link in 0..cluster.paper.mine.len() as u8 {
@@ -152,7 +158,7 @@ impl Decider {
                 continue;
             };
             for other in &cluster.paper.others {
-                let former = cluster.former_heard.get(&other.id);
+                let former = cluster.heard.get(&other.id);
                 if other.former
                     && former.is_none_or(|at| now.since(*at) > super::cluster::FORMER_HEARD)
                 {
@@ -231,12 +237,13 @@ fn probe(cluster: &Cluster, service: ServiceId, former: Option<NodeId>) -> Job {
     let known = may_hold.map(|member| member.id).chain(former);
     let bases = known
         .filter_map(|id| cluster.paper.other(id))
-        .flat_map(|other| other.at.iter().map(std::net::SocketAddr::ip));
+        .flat_map(|other| other.at.iter().map(SocketAddr::ip));
     Job::Probe {
         cluster: cluster.id(),
         service,
         aliases: cluster.paper.aliases(service).to_vec(),
         ours: bases.collect(),
+        mine: cluster.paper.mine.iter().map(SocketAddr::ip).collect(),
         within: document.wait() / 2,
     }
 }

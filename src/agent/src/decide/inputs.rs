@@ -15,6 +15,7 @@ use super::decider::{Beside, Decider};
 use super::input::{Input, SystemText};
 use super::jobs::Job;
 use super::notice::Notice;
+use crate::documents::lost;
 use crate::fault::fault;
 
 /// Inputs that are taken before timers are looked at again.
@@ -34,13 +35,16 @@ impl Decider {
 
     fn input(&mut self, input: Input) {
         match input {
-            Input::Enrolled(me) => self.me = me,
+            Input::Enrolled(me) => {
+                self.me = me;
+                self.lost.clear();
+            }
             Input::Adopted {
                 document,
                 fresh,
                 units,
             } => self.adopt(*document, fresh, &units),
-            Input::Left(document) => self.leave(*document),
+            Input::Left(document) => self.leave(&document),
             Input::Staged(documents) => self.stage(documents),
             Input::Notices(documents) => self.notice(documents),
             Input::System(system) => self.take_system(system),
@@ -179,7 +183,7 @@ impl Decider {
             paper,
             me: me.name,
             told: BTreeMap::new(),
-            former_heard: BTreeMap::new(),
+            heard: BTreeMap::new(),
             fetches: Fetches::default(),
             handed_over: false,
             carrier: None,
@@ -208,12 +212,16 @@ impl Decider {
     }
 
     /// C7, C15: no longer a member. What is up stays up, as ordinary addresses outside the gate.
-    fn leave(&mut self, document: ClusterDocument) {
+    fn leave(&mut self, document: &ClusterDocument) {
         let id = document.id;
         let all_heard = self.clusters.get(&id).is_some_and(|c| self.hears_all(c));
-        self.drive(id, |engine, now| engine.handle_document(document, now));
-        if self.clusters.remove(&id).is_none() {
+        let last = document.clone();
+        self.drive(id, |engine, now| engine.handle_document(last, now));
+        let Some(cluster) = self.clusters.remove(&id) else {
             return;
+        };
+        if let Err(error) = self.give_up(&cluster, document) {
+            tracing::error!("what belongs to another machine now can't be given up: {error:#}");
         }
         if let Err(error) = self.guard() {
             tracing::error!(
@@ -235,6 +243,32 @@ impl Decider {
         let nodes = cluster.engine.view(self.hands.now()).nodes;
         let mut others = nodes.iter().filter(|n| n.name != cluster.me);
         others.all(|n| n.age_ms.is_some_and(|age| u128::from(age) < recent))
+    }
+
+    /// C16: another machine took the place of this one, which may still have run things, cut off from the others: all
+    /// of it is closed, taken off and stopped.
+    fn give_up(&mut self, cluster: &Cluster, document: &ClusterDocument) -> anyhow::Result<()> {
+        let Some(me) = &self.me else { return Ok(()) };
+        let in_none = self.clusters.is_empty();
+        let lost = lost(document, me, in_none);
+        let Some((former, _)) = document.replaced(me.id) else {
+            return Ok(());
+        };
+        self.lost.extend(&lost);
+        self.guard()?;
+        let mut result = self.hands.close(&lost);
+        for service in cluster.services_here() {
+            if let Some(errand) = cluster.errand(service.id) {
+                self.jobs.post(Job::StopUnits(errand));
+            }
+            for alias in cluster.paper.aliases(service.id) {
+                result = result.and(self.hands.remove_address(*alias));
+            }
+        }
+        for base in former.bases.iter().filter(|_| in_none) {
+            result = result.and(self.hands.remove_address(*base));
+        }
+        result
     }
 
     fn stage(&mut self, documents: Vec<ClusterDocument>) {

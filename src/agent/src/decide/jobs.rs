@@ -48,6 +48,8 @@ pub enum Job {
         aliases: Vec<IpNet>,
         /// Base addresses of nodes whose answer does not count.
         ours: Vec<IpAddr>,
+        /// This node's own base addresses: nobody else may answer for them.
+        mine: Vec<IpAddr>,
         /// How long an answer is waited for.
         within: Duration,
     },

@@ -88,9 +88,8 @@ impl Decider {
     fn beat(&mut self, id: ClusterId, said: &Beat, link: u8, now: Mono) -> Result<(), Dropped> {
         let cluster = self.clusters.get_mut(&id).ok_or(Dropped::Cluster)?;
         let other = cluster.paper.other(said.from).ok_or(Dropped::Stranger)?;
-        if other.former {
-            cluster.former_heard.insert(said.from, now);
-        } else {
+        cluster.heard.insert(said.from, now);
+        if !other.former {
             let told = (said.revision, said.hash, said.system_revision);
             cluster.told.insert(said.from, told);
         }

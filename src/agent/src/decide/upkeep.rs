@@ -92,7 +92,15 @@ impl Decider {
         for base in missing {
             let now = self.hands.now();
             match self.hands.add_address(base) {
-                Ok(()) => tracing::info!("base address {base} was missing; put on"),
+                Ok(()) => {
+                    tracing::info!("base address {base} was missing; put on");
+                    // Another machine may have had it a moment ago (C16).
+                    for reply_form in [false, true] {
+                        if let Err(error) = self.hands.announce(&[base], reply_form) {
+                            tracing::warn!("can't announce {base}: {error:#}");
+                        }
+                    }
+                }
                 Err(error) if may_say(&mut self.failed_said, "base", now) => {
                     tracing::error!(
                         "base address {base} is missing and can't be put on: {error:#}"

@@ -16,6 +16,8 @@ pub trait Machine: Send {
     fn facts(&mut self) -> Facts;
     /// What runs here now of a service; waits no longer than a few seconds.
     fn look(&mut self, errand: &Errand) -> UnitsState;
+    /// Which of these addresses, which are on its subnets and not on it, another machine has. May ask for a moment.
+    fn in_use(&mut self, addresses: &[ipnet::IpNet]) -> Vec<std::net::IpAddr>;
     /// The units of these services that this node may run: systemd shall not start them by itself at boot. Of
     /// all other units that were kept from it before, it shall again.
     fn keep_from_boot(&mut self, units: &[String]) -> anyhow::Result<()>;
@@ -120,6 +122,35 @@ pub fn machine_problems(document: &ClusterDocument, me: &Identity, facts: &Facts
     problems
 }
 
+/// C13: base addresses that this machine is to take and another machine has.
+pub fn taken_bases(
+    document: &ClusterDocument,
+    me: &Identity,
+    machine: &mut dyn Machine,
+) -> Vec<Problem> {
+    let Some(member) = document.member_by_id(me.id).filter(|_| !document.deleted) else {
+        return Vec::new();
+    };
+    let facts = machine.facts();
+    let here = facts.interfaces.iter().flat_map(|i| &i.addresses);
+    let here: Vec<ipnet::IpNet> = here.filter_map(|a| a.address.parse().ok()).collect();
+    let missing = |base: &&ipnet::IpNet| !here.iter().any(|a| a.addr() == base.addr());
+    let new: Vec<ipnet::IpNet> = member.bases.iter().filter(missing).copied().collect();
+    if new.is_empty() {
+        return Vec::new();
+    }
+    let used = machine.in_use(&new).into_iter();
+    used.map(|base| {
+        problem(
+            "C13",
+            format!("node {}", me.name),
+            format!("another machine has its base address {base}"),
+            "power that machine off, or use another address".into(),
+        )
+    })
+    .collect()
+}
+
 /// F12: the units of a service that may be started on that member.
 pub fn units_here<'a>(service: &'a Service, member: &'a Member) -> impl Iterator<Item = &'a str> {
     let listed = service.nodes.contains(&member.name);
@@ -139,6 +170,19 @@ pub fn units_of(document: &ClusterDocument, me: &Identity) -> Vec<String> {
     let all = document.services.iter();
     all.flat_map(|service| units_here(service, member))
         .map(str::to_owned)
+        .collect()
+}
+
+/// C16: units that this node started until another machine took its place.
+pub fn units_lost(document: &ClusterDocument, me: &Identity) -> Vec<String> {
+    let Some((former, _)) = document.replaced(me.id) else {
+        return Vec::new();
+    };
+    let services = document.services.iter();
+    services
+        .filter(|service| service.nodes.contains(&former.name))
+        .flat_map(|service| &service.units)
+        .map(|unit| unit.name.clone())
         .collect()
 }
 

@@ -112,8 +112,8 @@ impl Keeper {
         Hello {
             version: NEWEST,
             agent: backstay_core::VERSION.to_owned(),
-            node: self.me.as_ref().map(|me| me.name.clone()),
-            id: self.me.as_ref().map(|me| me.id),
+            node: self.in_system().map(|me| me.name.clone()),
+            id: self.in_system().map(|me| me.id),
             role: checks::role(self.me.as_ref(), &self.shelf),
             clusters: self.shelf.present().map(revision).collect(),
             system_revision: self.shelf.system().map_or(0, |s| s.revision),
@@ -124,6 +124,14 @@ impl Keeper {
                 .collect::<BTreeMap<_, _>>(),
             writable: self.writable,
         }
+    }
+
+    /// Who this node is, unless another machine took its place (C16): then it is free to become a new one.
+    fn in_system(&self) -> Option<&Identity> {
+        let busy = self.shelf.present().chain(self.shelf.staged()).count() > 0;
+        let replaced =
+            |me: &&Identity| self.shelf.last_texts().any(|d| d.replaced(me.id).is_some());
+        self.me.as_ref().filter(|me| busy || !replaced(me))
     }
 
     /// Finds out by writing whether the state folder can be written; a change is said.
@@ -144,7 +152,7 @@ impl Keeper {
 
     /// Makes this machine a node of a system.
     pub fn enrol(&mut self, name: NodeName, id: NodeId) -> Result<Done, Fault> {
-        if let Some(me) = &self.me {
+        if let Some(me) = self.in_system() {
             if me.name == name && me.id == id {
                 return Ok(UNCHANGED);
             }
@@ -266,7 +274,8 @@ impl Keeper {
         if present.is_none() && self.shelf.former(document.id) == Some(&document) {
             return Ok(UNCHANGED);
         }
-        if present.is_none() && checks::place(&document, &me) == Place::Out {
+        let fresh = present.is_none();
+        if fresh && checks::place(&document, &me) == Place::Out {
             return Err(refused(
                 "C3",
                 format!(
@@ -277,6 +286,12 @@ impl Keeper {
         }
         if stored.and_then(|s| s.staged.as_ref()) == Some(&document) {
             return Ok(UNCHANGED);
+        }
+        if fresh {
+            let taken = checks::taken_bases(&document, &me, self.machine.as_mut());
+            if !taken.is_empty() {
+                return Err(Fault::refused_for(taken));
+            }
         }
         self.shelf
             .stage(document)
@@ -452,17 +467,37 @@ impl Keeper {
 
     /// C7, C15: stops being a member. The addresses stay where they are, as ordinary ones.
     fn leave(&mut self, document: &ClusterDocument) -> std::io::Result<()> {
-        let mine = self.at_boot().into_iter().map(|pair| pair.alias.addr());
-        self.network.given_back = mine.collect();
+        let replaced = self
+            .me
+            .as_ref()
+            .map(|me| document.replaced(me.id).is_some());
+        // C16: what another machine has now is not this one's at boot either.
+        let mine = if replaced == Some(true) {
+            Vec::new()
+        } else {
+            self.at_boot()
+        };
+        self.network.given_back = mine.into_iter().map(|pair| pair.alias.addr()).collect();
         self.network.leaving = None;
         self.shelf.leave(document)?;
         self.prepare_boot();
         self.settle_network();
-        tracing::info!(
-            "cluster {}: this node is no longer in it, by revision {}",
-            document.name,
-            document.revision
-        );
+        let me = self.me.as_ref();
+        if let Some((former, by)) = me.and_then(|me| document.replaced(me.id)) {
+            tracing::warn!(
+                "cluster {}: another machine, {}, took the place of this one as {}, by revision {}: what was its is closed and stopped, its addresses stay closed, and it is free",
+                document.name,
+                by.contact,
+                former.name,
+                document.revision
+            );
+        } else {
+            tracing::info!(
+                "cluster {}: this node is no longer in it, by revision {}",
+                document.name,
+                document.revision
+            );
+        }
         self.decide.tell(Input::Left(Box::new(document.clone())));
         self.tell_staged();
         Ok(())
@@ -483,6 +518,11 @@ impl Keeper {
             .shelf
             .present()
             .flat_map(|document| checks::units_of(document, me))
+            .chain(
+                self.shelf
+                    .last_texts()
+                    .flat_map(|d| checks::units_lost(d, me)),
+            )
             .collect();
         if let Err(error) = self.machine.keep_from_boot(&units) {
             tracing::error!(
@@ -501,6 +541,10 @@ impl Keeper {
             .chain(more)
             .flat_map(|document| guarded_here(document, me))
             .collect();
+        let in_none = self.shelf.present().chain(more).count() == 0;
+        for left in self.shelf.last_texts() {
+            all.extend(lost(left, me, in_none));
+        }
         all.sort_unstable();
         all.dedup();
         crate::host::gate::write_guarded(&self.folders.guarded(), &all)
@@ -555,6 +599,18 @@ fn newer(me: &NodeName, error: &DocumentError) -> Option<Fault> {
             unknown.what
         ),
     ))
+}
+
+/// C16: the addresses that were this node's and are another machine's: its aliases, and its bases, too, once it is in
+/// no cluster that it must hear.
+pub(crate) fn lost(document: &ClusterDocument, me: &Identity, in_none: bool) -> Vec<IpAddr> {
+    let Some((former, _)) = document.replaced(me.id) else {
+        return Vec::new();
+    };
+    let bases = former.bases.iter().map(ipnet::IpNet::addr);
+    guarded_here(document, me)
+        .chain(bases.filter(|_| in_none))
+        .collect()
 }
 
 /// The aliases that a document gives this node to hold.

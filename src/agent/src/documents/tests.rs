@@ -1,6 +1,10 @@
 //! What is taken, refused, kept and given up.
 
-use backstay_core::model::{ClusterDocument, Role, SystemNode, SystemRole};
+use std::net::IpAddr;
+
+use backstay_core::model::{
+    ClusterDocument, Former, NodeId, Replacement, Role, SystemNode, SystemRole,
+};
 use backstay_wire::rpc::Code;
 use backstay_wire::sealed::Subject;
 
@@ -307,5 +311,65 @@ fn s7_what_cannot_be_read_goes_on_being_guarded() {
         std::fs::read_to_string(&path).unwrap(),
         newer,
         "and not destroyed"
+    );
+}
+
+/// Another machine has the name and the addresses of this node.
+fn replaced(by: &ClusterDocument) -> ClusterDocument {
+    let mut document = revised(by);
+    let member = document.members.iter_mut().find(|m| m.id == identity(1).id);
+    let member = member.unwrap();
+    let new = NodeId(0x99);
+    document.former.push(Former {
+        name: member.name.clone(),
+        id: member.id,
+        bases: member.bases.clone(),
+        alias: None,
+        replaced: Some(Replacement {
+            id: new,
+            contact: "root@192.0.2.99".into(),
+            host_keys: Vec::new(),
+        }),
+    });
+    member.id = new;
+    document
+}
+
+#[test]
+fn c16_a_node_that_was_replaced_keeps_what_it_lost_closed_and_is_free() {
+    let mut office = office();
+    let one = cluster(1);
+    office.commit(&one);
+    let me = identity(1);
+    let guarded_file = office.folders.guarded();
+    let guarded = |address: &IpAddr| {
+        let text = std::fs::read_to_string(&guarded_file).unwrap();
+        let mut words = text.split([' ', ',', '\n']);
+        words.any(|word| word == address.to_string())
+    };
+    let bases = &one.member_by_id(me.id).unwrap().bases;
+    let (alias, base) = (one.services[0].aliases[0].ip(), bases[0].addr());
+    assert!(guarded(&alias) && !guarded(&base));
+    let after = replaced(&one);
+    office.fetched(&after);
+    assert!(office.keeper.document(&one.name).is_err());
+    assert_eq!(office.told(|i| matches!(i, Input::Left(_))), 1);
+    assert!(guarded(&alias) && guarded(&base));
+    // It may become a new node; one that merely left a cluster may not.
+    assert_eq!(office.keeper.hello().node, None);
+    let name: backstay_core::model::NodeName = "again".parse().unwrap();
+    assert!(
+        office
+            .keeper
+            .enrol(name.clone(), NodeId(7))
+            .unwrap()
+            .changed
+    );
+    assert_eq!(office.keeper.hello().node, Some(name.clone()));
+    assert!(
+        office
+            .keeper
+            .enrol("other".parse().unwrap(), NodeId(8))
+            .is_err()
     );
 }

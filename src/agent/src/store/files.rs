@@ -106,12 +106,17 @@ impl Shelf {
 
     /// C7: what says that a cluster is deleted, for nodes that were away when it was.
     pub fn notices(&self) -> impl Iterator<Item = &ClusterDocument> {
-        self.former.iter().filter(|document| document.deleted)
+        self.last_texts().filter(|document| document.deleted)
+    }
+
+    /// The texts by which this node left clusters.
+    pub fn last_texts(&self) -> impl Iterator<Item = &ClusterDocument> {
+        self.former.iter()
     }
 
     /// The texts by which this node left clusters that went on without it.
     pub fn left(&self) -> impl Iterator<Item = &ClusterDocument> {
-        self.former.iter().filter(|document| !document.deleted)
+        self.last_texts().filter(|document| !document.deleted)
     }
 
     /// The text by which this node left that cluster.

@@ -37,9 +37,11 @@ fn answer(job: Job, decide: &Outbox) {
             service,
             aliases,
             ours,
+            mine,
             within,
         } => {
-            let used = probe(&aliases, &ours, within.min(LONGEST)).unwrap_or_else(|error| {
+            let within = within.min(LONGEST);
+            let used = probe(&aliases, &ours, &mine, within).unwrap_or_else(|error| {
                 // Not being able to ask is no reason to leave a service down.
                 tracing::error!("A2: can't probe {aliases:?}: {error}; taken for free");
                 false
@@ -66,8 +68,14 @@ fn answer(job: Job, decide: &Outbox) {
 }
 
 /// Whether somebody outside the cluster uses one of the aliases. Its own nodes are known by the hardware addresses that
-/// answer for their base addresses at the same time.
-fn probe(aliases: &[IpNet], ours: &[IpAddr], within: Duration) -> std::io::Result<bool> {
+/// answer for their base addresses at the same time. Nor may this node take anything while another machine answers for
+/// its own base address: it may have been replaced (C16).
+fn probe(
+    aliases: &[IpNet],
+    ours: &[IpAddr],
+    mine: &[IpAddr],
+    within: Duration,
+) -> std::io::Result<bool> {
     let mut network = Network::open()?;
     let Some(first) = aliases.first() else {
         return Ok(false);
@@ -77,14 +85,21 @@ fn probe(aliases: &[IpNet], ours: &[IpAddr], within: Duration) -> std::io::Resul
     };
     let announcer = Announcer::open(&interface.name)?;
     let addresses: Vec<IpAddr> = aliases.iter().map(IpNet::addr).collect();
+    let mine: Vec<IpAddr> = mine
+        .iter()
+        .filter(|base| interface.carries(**base))
+        .copied()
+        .collect();
     let mut watched = addresses.clone();
     watched.extend(ours);
+    watched.extend(&mine);
     // Every question is a probe, which claims nothing: one from an address of this interface could be one from an
     // alias that is up and closed here, and whoever heard it would send to this node what is for the holder.
     let heard = question(&interface, &watched, within, false, || {
         let ours = ours.iter().filter(|base| on_link(&interface, **base));
         addresses
             .iter()
+            .chain(&mine)
             .chain(ours)
             .try_for_each(|address| announcer.probe(*address))
     })?;
@@ -93,13 +108,31 @@ fn probe(aliases: &[IpNet], ours: &[IpAddr], within: Duration) -> std::io::Resul
         .filter(|h| ours.contains(&h.address))
         .map(|h| h.mac)
         .collect();
-    let foreign = heard
-        .iter()
-        .find(|h| addresses.contains(&h.address) && !known.contains(&h.mac));
+    let foreign = heard.iter().find(|h| {
+        let twice = mine.contains(&h.address) && interface.mac != Some(h.mac);
+        twice || addresses.contains(&h.address) && !known.contains(&h.mac)
+    });
     if let Some(foreign) = foreign {
         tracing::warn!("A2: {} is in use by {}", foreign.address, foreign.mac);
     }
     Ok(foreign.is_some())
+}
+
+/// C13: which of these addresses, which this machine does not have yet, another machine has.
+pub(super) fn in_use(addresses: &[IpNet], within: Duration) -> std::io::Result<Vec<IpAddr>> {
+    let mut network = Network::open()?;
+    let mut used = Vec::new();
+    for address in addresses.iter().map(IpNet::addr) {
+        let Some((interface, _)) = network.subnet_of(address)? else {
+            continue;
+        };
+        let announcer = Announcer::open(&interface.name)?;
+        let heard = question(&interface, &[address], within, true, || {
+            announcer.probe(address)
+        })?;
+        used.extend(heard.first().map(|h| h.address));
+    }
+    Ok(used)
 }
 
 /// `None`: there is no address to ask.

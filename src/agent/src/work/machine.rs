@@ -13,7 +13,7 @@ use backstay_wire::rpc::Facts;
 use ipnet::IpNet;
 use tokio::runtime::Runtime;
 
-use super::service;
+use super::{ask, service};
 use crate::decide::{Errand, Hands, Happened};
 use crate::documents::Machine;
 use crate::host::address::{Address, Interface, Network, NetworkEvent, NetworkWatch};
@@ -28,6 +28,8 @@ use crate::store::{Folders, read_text, write_durably};
 const LONGEST_LIST: usize = 64 * 1024;
 /// How long a look at a service may take before it counts as not running.
 const LOOK: Duration = Duration::from_secs(5);
+/// How long another machine may take to answer for an address that this one is to get (C13).
+const ASK: Duration = Duration::from_millis(300);
 
 /// What may wait: for the keeper of documents.
 pub struct ThisMachine {
@@ -82,6 +84,14 @@ impl Machine for ThisMachine {
         let there = Network::open().and_then(|mut network| network.interfaces());
         let there = there.unwrap_or_default();
         where_its_addresses_are(errand, |ip| there.iter().any(|i: &Interface| i.carries(ip)))
+    }
+
+    fn in_use(&mut self, addresses: &[IpNet]) -> Vec<IpAddr> {
+        ask::in_use(addresses, ASK).unwrap_or_else(|error| {
+            // Not being able to ask is no reason to refuse.
+            tracing::error!("C13: can't ask whether {addresses:?} are in use: {error}");
+            Vec::new()
+        })
     }
 
     fn keep_from_boot(&mut self, wanted: &[String]) -> Result<()> {

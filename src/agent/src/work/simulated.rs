@@ -229,6 +229,10 @@ impl Machine for SimulatedMachine {
         where_its_addresses_are(errand, |ip| self.hands.has(ip))
     }
 
+    fn in_use(&mut self, _: &[IpNet]) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
     fn keep_from_boot(&mut self, wanted: &[String]) -> Result<()> {
         self.machine.keep_from_boot(wanted)
     }

@@ -162,14 +162,14 @@ fn describe(
             Major,
             "F1",
             format!("{n} is not heard"),
-            format!("look at {n}: power, network, `systemctl status backstay-agent`"),
+            bring_back(n),
         ),
         Kind::StandbyDown => (
             "standby-down",
             Critical,
             "M2",
             format!("the standby {n} is not heard: nothing can fail over"),
-            format!("look at {n}: power, network, `systemctl status backstay-agent`"),
+            bring_back(n),
         ),
         Kind::DownEverywhere => (
             "service-down",
@@ -425,4 +425,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// A node that may be dead for good (C16).
+fn bring_back(node: &str) -> String {
+    format!(
+        "look at {node}: power, network, `systemctl status backstay-agent`; if it is lost, `backstay node replace {node} --with HOST`"
+    )
 }

@@ -9,6 +9,9 @@ use super::local::{Local, Said};
 use super::voter::Terms;
 use super::{Effect, Engine, ORDER_LASTS};
 
+/// How long a node that was taken out is answered after it was heard.
+const STRAYS: core::time::Duration = core::time::Duration::from_secs(10);
+
 impl Engine {
     /// The beat to send now, to every member over every link.
     pub fn beat(&mut self, now: Mono) -> &Beat {
@@ -42,6 +45,16 @@ impl Engine {
                 node: peer.id,
                 age_ms: age,
                 echo: peer.nonce,
+            });
+        }
+        self.strays.retain(|(_, _, at)| now.since(*at) < STRAYS);
+        for (node, echo, at) in &self.strays {
+            let age = u32::try_from(now.since(*at).as_millis());
+            // Where a cluster is so large that there is no room, they learn of it one after the other.
+            let _ = beat.hears.try_push(HearsPeer {
+                node: *node,
+                age_ms: age.unwrap_or(u32::MAX),
+                echo: *echo,
             });
         }
         beat.orders.clear();

@@ -247,6 +247,22 @@ pub struct Former {
     /// What its own network configuration has: the alias that it took back (C15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<ipnet::IpNet>,
+    /// C16: another machine has its name and its addresses now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replacement>,
+}
+
+/// C16: the machine that took the place of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replacement {
+    /// Who it is.
+    pub id: NodeId,
+    /// Where SSH reaches it, for the system's list.
+    pub contact: String,
+    /// Its SSH host keys, for the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_keys: Vec<String>,
 }
 
 /// A key that beats are signed with.
@@ -305,6 +321,12 @@ impl ClusterDocument {
     /// The member of that identity.
     pub fn member_by_id(&self, id: NodeId) -> Option<&Member> {
         self.members.iter().find(|m| m.id == id)
+    }
+
+    /// C16: another machine has the name and the addresses of the node of that identity.
+    pub fn replaced(&self, id: NodeId) -> Option<(&Former, &Replacement)> {
+        let former = self.former.iter().find(|f| f.id == id)?;
+        Some((former, former.replaced.as_ref()?))
     }
 
     /// The service of that number.

@@ -118,6 +118,11 @@ pub(crate) fn everything() -> ClusterDocument {
         id: id(9),
         bases: vec!["192.0.2.19/24".parse().unwrap()],
         alias: Some("192.0.2.109/24".parse().unwrap()),
+        replaced: Some(super::Replacement {
+            id: id(10),
+            contact: "root@192.0.2.19".to_owned(),
+            host_keys: vec!["ssh-ed25519 AAAA".to_owned()],
+        }),
     }];
     let m = &mut d.members[0];
     m.incarnation = 1;

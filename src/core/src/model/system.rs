@@ -93,7 +93,8 @@ impl SystemDocument {
     pub fn with_cluster(&self, cluster: &ClusterDocument) -> Option<Self> {
         let members: Vec<NodeName> = cluster.members.iter().map(|m| m.name.clone()).collect();
         let listed = self.clusters.iter().find(|c| c.id == cluster.id);
-        if listed.is_some_and(|c| c.members == members) {
+        let replaced = |node: &SystemNode| cluster.replaced(node.id).is_some();
+        if listed.is_some_and(|c| c.members == members) && !self.nodes.iter().any(replaced) {
             return None;
         }
         let mut next = self.clone();
@@ -109,6 +110,7 @@ impl SystemDocument {
         let clusters = next.clusters.iter();
         let busy: BTreeSet<&NodeName> = clusters.flat_map(|c| &c.members).collect();
         for node in &mut next.nodes {
+            replace(cluster, node);
             reach_by_base(cluster, node);
             if !busy.contains(&node.name) {
                 reach_by_alias(cluster, node);
@@ -127,6 +129,13 @@ impl SystemDocument {
         next.revision = next.revision.saturating_add(1);
         next.changed.clone_from(&cluster.changed);
         Some(next)
+    }
+
+    /// The same list with other machines in the place of those that the document says were replaced (C16).
+    pub(crate) fn with_replaced(&self, cluster: &ClusterDocument) -> Self {
+        let mut next = self.clone();
+        next.nodes.iter_mut().for_each(|n| replace(cluster, n));
+        next
     }
 
     /// Reads a written system document and checks it against every rule that needs nothing else.
@@ -150,6 +159,18 @@ impl SystemDocument {
     }
 }
 
+/// C16: another machine has its name now, or the one after that.
+fn replace(cluster: &ClusterDocument, node: &mut SystemNode) {
+    for _ in &cluster.former {
+        let Some((_, by)) = cluster.replaced(node.id) else {
+            return;
+        };
+        node.id = by.id;
+        node.contact.clone_from(&by.contact);
+        node.host_keys.clone_from(&by.host_keys);
+    }
+}
+
 /// A contact that named an address which is an alias now would reach whoever has the service: it names the
 /// node's base address from now on (C11).
 fn reach_by_base(cluster: &ClusterDocument, node: &mut SystemNode) {
@@ -166,7 +187,7 @@ fn reach_by_base(cluster: &ClusterDocument, node: &mut SystemNode) {
 /// Who has left is reached by the address that its own network configuration has: its base was put on by the
 /// agent and is gone with the next boot (C15).
 fn reach_by_alias(cluster: &ClusterDocument, node: &mut SystemNode) {
-    let former = cluster.former.iter().find(|f| f.name == node.name);
+    let former = cluster.former.iter().find(|f| f.id == node.id);
     if let Some((former, alias)) = former.and_then(|f| Some((f, f.alias?))) {
         let is_base = |ip: IpAddr| former.bases.iter().any(|b| b.addr() == ip);
         readdress(node, is_base, alias.addr());

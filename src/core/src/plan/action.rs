@@ -31,6 +31,17 @@ pub enum Action {
         /// Which.
         node: NodeName,
     },
+    /// C16: a new machine takes the place of a dead node: its name, its addresses, its part in every cluster.
+    ReplaceNode {
+        /// Which.
+        node: NodeName,
+        /// The machine's identity, drawn at random: it is not the one that it replaces.
+        id: NodeId,
+        /// Where SSH reaches the machine: `[USER@]HOST[:PORT]`.
+        contact: String,
+        /// Its SSH host keys: type and base64.
+        host_keys: Vec<String>,
+    },
     /// A free node becomes standby or witness, or free again (C8).
     SetRole {
         /// Which.

@@ -52,6 +52,9 @@ pub fn of(action: &Action, wall: u64) -> String {
             Line::new(&["node", "add", contact, "--name", name.as_str()])
         }
         Action::RemoveNode { node } => Line::new(&["node", "remove", node.as_str()]),
+        Action::ReplaceNode { node, contact, .. } => {
+            Line::new(&["node", "replace", node.as_str(), "--with", contact])
+        }
         Action::SetRole { node, role } => {
             Line::new(&["node", "role", node.as_str(), super::nodes::word(*role)])
         }

@@ -152,7 +152,8 @@ impl<'a> Draft<'a> {
         }
         let mut problems = new.problems();
         if !new.deleted {
-            problems.extend(new.against_system(self.now.system, self.now.clusters));
+            let system = self.now.system.with_replaced(&new);
+            problems.extend(new.against_system(&system, self.now.clusters));
             self.warn_of_unseen(&new);
         }
         self.add_untold(problems);
@@ -246,7 +247,8 @@ impl<'a> Draft<'a> {
             .iter()
             .filter(|n| {
                 old.is_some_and(|o| {
-                    o.member(n).is_some()
+                    let replaced = o.member(n).is_none_or(|m| new.replaced(m.id).is_some());
+                    !replaced
                         && matches!(self.now.state(o, n), NodeState::Down | NodeState::Unknown)
                 })
             })
@@ -329,7 +331,8 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Who is in the old document and not in the new one is former; who is back is not.
+/// Who is in the old document and not in the new one is former; who is back is not. Where the new one says by whom
+/// a node was replaced, that stays (C16).
 fn keep_former(old: &ClusterDocument, new: &mut ClusterDocument) {
     let gone: Vec<&Member> = old
         .members
@@ -342,8 +345,10 @@ fn keep_former(old: &ClusterDocument, new: &mut ClusterDocument) {
         .filter(|f| new.member_by_id(f.id).is_none() && !gone.iter().any(|m| m.id == f.id))
         .cloned()
         .collect();
+    let replaced = |id| new.replaced(id).map(|(_, by)| by.clone());
     former.extend(gone.into_iter().map(|m| {
         Former {
+            replaced: replaced(m.id),
             alias: old
                 .services
                 .iter()

@@ -193,7 +193,7 @@ fn may_leave(draft: &mut Draft<'_>, old: &ClusterDocument, leaving: &[&Service])
     boot::given_back(draft, old, &given);
     if !dead.is_empty() {
         let sentence = format!(
-            "{0} is down and can't give its addresses back: if it is not powered off and comes back before it learns of this, it uses them beside whoever has them then; make sure that {0} is powered off",
+            "{0} is dead and is removed by force: it can't give its addresses back. If it comes back it learns of this from the others and is free; until then, where it runs on cut off from them, it uses its addresses beside whoever has them; make sure that {0} is powered off",
             names(dead)
         );
         draft.warn("dead-node", "C16", sentence);

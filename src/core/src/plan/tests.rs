@@ -6,6 +6,7 @@ mod clusters;
 mod goals;
 mod keys;
 mod maintenance;
+mod replace;
 mod services;
 mod upgrade;
 

@@ -9,6 +9,9 @@ pub(super) fn of(action: &Action, now: &Situation<'_>) -> String {
     match action {
         Action::AddNode { name, .. } => format!("{name} is a free node of the system"),
         Action::RemoveNode { node } => format!("{node} is no node of the system any more"),
+        Action::ReplaceNode { node, contact, .. } => {
+            format!("{node} is the machine that was reached at {contact}")
+        }
         Action::SetRole { node, role } => match role {
             SystemRole::Free => format!("{node} is free"),
             role => format!("{node} is a {}", super::nodes::word(*role)),

@@ -242,8 +242,16 @@ impl Bench {
         if self.nodes[n].off {
             return;
         }
-        self.nodes[n].document = Some(document.clone());
+        let before = self.nodes[n].document.replace(document.clone());
+        let me = before.map(|d| d.members[n].id);
+        let replaced = me.is_some_and(|me| document.replaced(me).is_some());
         self.feed(n, |e, now| e.handle_document(document, now));
+        if replaced {
+            // As the agent does it: what it has is closed and stopped, and it is in the cluster no more (C16).
+            self.say(n, "(has learned that it was replaced)");
+            self.power_off(n);
+            self.watch_gates();
+        }
     }
 
     /// One input and all that follows from it.

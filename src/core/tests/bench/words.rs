@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use backstay_core::engine::{Engine, HostEvent, Order, OrderKind, Stopped, UnitsState};
-use backstay_core::model::{ClusterDocument, Fallback, Key, Lock, Maintenance, ServiceId};
+use backstay_core::model::{
+    ClusterDocument, Fallback, Former, Key, Lock, Maintenance, NodeId, Replacement, ServiceId,
+};
 
 use super::{Bench, Event, Node};
 
@@ -29,6 +31,32 @@ fn key(word: &str) -> Key {
         id: word.trim_end_matches('!').parse().expect("a number"),
         secret: "ab".repeat(32),
         signs: word.ends_with('!'),
+    }
+}
+
+/// C16: another machine takes the place of a node; what it held is the standby's.
+fn replace(document: &mut ClusterDocument, node: &str) {
+    let member = (document.members.iter_mut()).find(|m| m.name.as_str() == node);
+    let member = member.expect("a member");
+    let id = NodeId(member.id.0 + 0x100);
+    document.former.push(Former {
+        name: member.name.clone(),
+        id: member.id,
+        bases: member.bases.clone(),
+        alias: None,
+        replaced: Some(Replacement {
+            id,
+            contact: "new".to_owned(),
+            host_keys: Vec::new(),
+        }),
+    });
+    member.id = id;
+    document.epoch = document.revision;
+    for base in &mut document.bases {
+        if base.holder.as_ref().is_some_and(|h| h.as_str() == node) {
+            base.holder = Some("sb1".parse().expect("a name"));
+            base.term = 2;
+        }
     }
 }
 
@@ -260,6 +288,7 @@ impl Bench {
             (["keys", ids @ ..], _) => {
                 document.keys = ids.iter().map(|id| key(id)).collect();
             }
+            (["replace", node], _) => replace(&mut document, node),
             (["end-maintenance", node], _) => maintain(&mut document, node, None),
             (["unlock", _], Some(service)) => service.lock = None,
             (["stop", _], Some(service)) => service.stopped = true,

@@ -124,10 +124,12 @@ pub(super) fn agree(
 }
 
 /// What ends with an action: its name has to be typed.
-fn ends(action: &Action) -> Option<&str> {
+pub(super) fn ends(action: &Action) -> Option<&str> {
     match action {
         Action::DeleteCluster { cluster } => Some(cluster.as_str()),
-        Action::RemoveClusterNode { node, .. } => Some(node.as_str()),
+        Action::RemoveClusterNode { node, .. } | Action::ReplaceNode { node, .. } => {
+            Some(node.as_str())
+        }
         _ => None,
     }
 }

@@ -202,6 +202,14 @@ pub enum NodeVerb {
         /// Which
         node: NodeName,
     },
+    /// Put a new machine in the place of a dead node: its name, its base address, its part in the cluster
+    Replace {
+        /// Which
+        node: NodeName,
+        /// The new machine: [USER@]HOST[:PORT]; the user is root where none is named
+        #[arg(long, value_name = "[USER@]HOST[:PORT]")]
+        with: Contact,
+    },
     /// Make a free node a standby or witness, or free again
     Role {
         /// Which

@@ -39,6 +39,9 @@ pub enum LabVerb {
         /// What configures the hosts' network, when they are made
         #[arg(long, default_value = "networkd")]
         network: Network,
+        /// So many more hosts, x1, x2 and so on, which are no nodes: to add, or to take the place of others
+        #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=15))]
+        extra_hosts: u8,
     },
     /// Show the hosts
     Status,
@@ -159,7 +162,8 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
             bare,
             demo,
             network,
-        } => return up(common, bare, demo, network),
+            extra_hosts,
+        } => return up(common, bare, demo, (network, extra_hosts)),
         LabVerb::Down => {
             let was = Site::down_in(&default_folder()).map_err(plain)?;
             say(if was {
@@ -302,7 +306,12 @@ pub(super) fn resolve(context: &Context, contact: Contact) -> Result<Contact, Fa
     })
 }
 
-fn up(common: &Common, bare: bool, demo: bool, network: Network) -> Result<Exit, Failure> {
+fn up(
+    common: &Common,
+    bare: bool,
+    demo: bool,
+    (network, extra_hosts): (Network, u8),
+) -> Result<Exit, Failure> {
     if !nix::unistd::geteuid().is_root() {
         return up_on_loopback(common, bare, demo);
     }
@@ -321,7 +330,7 @@ fn up(common: &Common, bare: bool, demo: bool, network: Network) -> Result<Exit,
     } else {
         // What an `up` that was cut short has left is of no use.
         Lab::down_in(&default_folder()).map_err(|e| failed(format!("{e:#}")))?;
-        bring_up(bare, network)?;
+        bring_up(bare, network, extra_hosts)?;
     }
     if bare {
         return Ok(Exit::Done);
@@ -352,10 +361,11 @@ fn is_up() -> Result<bool, Failure> {
 }
 
 /// Boots the hosts, adds the nodes over SSH and creates the cluster.
-fn bring_up(bare: bool, network: Network) -> Result<(), Failure> {
+fn bring_up(bare: bool, network: Network, extra_hosts: u8) -> Result<(), Failure> {
     let options = Options {
         demo: true,
         network,
+        extra_hosts,
         ..Options::default()
     };
     Lab::up(&options, &mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;

@@ -8,6 +8,7 @@ pub(crate) mod context;
 mod key;
 mod lab;
 mod node;
+mod replace;
 mod rule;
 mod service;
 mod setup;

@@ -32,6 +32,9 @@ pub(super) fn run(context: &Context, verb: NodeVerb) -> Result<Exit, Failure> {
         NodeVerb::Add { host, name } => add(context, &super::lab::resolve(context, host)?, &name),
         NodeVerb::Remove { node } => remove(context, &node),
         NodeVerb::Upgrade { nodes, all } => super::upgrade::upgrade(context, nodes, all),
+        NodeVerb::Replace { node, with } => {
+            super::replace::replace(context, &node, &super::lab::resolve(context, with)?)
+        }
         verb @ (NodeVerb::Maintenance { .. } | NodeVerb::Role { .. }) => {
             act(context, |_| action(verb)).map(|()| Exit::Done)
         }
@@ -69,6 +72,7 @@ pub(super) fn action(verb: NodeVerb) -> Result<Action, Failure> {
         | NodeVerb::Check { .. }
         | NodeVerb::Add { .. }
         | NodeVerb::Upgrade { .. }
+        | NodeVerb::Replace { .. }
         | NodeVerb::Remove { .. } => {
             return Err(Failure::new(Exit::Usage, "it takes more than a plan"));
         }
@@ -213,7 +217,7 @@ pub(super) fn agent_path() -> Result<PathBuf, Failure> {
 
 /// The key by which a new host is known from now on: vouched for by the options or by memory, else
 /// confirmed by the admin.
-fn pin(context: &Context, host: &Contact) -> Result<HostKey, Failure> {
+pub(super) fn pin(context: &Context, host: &Contact) -> Result<HostKey, Failure> {
     let (shown, vouched) = shown(context, host)?;
     if !vouched {
         // Nobody vouches for it: shown, and asked for on its own. --yes is a yes to the plan, not to a key
@@ -256,7 +260,7 @@ pub(super) fn shown(context: &Context, host: &Contact) -> Result<(HostKey, bool)
     }
 }
 
-fn wait_for_agent(context: &Context, target: &Target) -> Result<Client, Failure> {
+pub(super) fn wait_for_agent(context: &Context, target: &Target) -> Result<Client, Failure> {
     let until = Instant::now() + START;
     let handle = context.handle();
     loop {
@@ -293,7 +297,7 @@ fn present(context: &Context, host: &Contact) -> Result<Picture, Failure> {
     gatherer.gather(&mut |line| context.note(line))
 }
 
-fn show_machine(context: &Context, host: &Contact, key: &HostKey, found: &Found) {
+pub(super) fn show_machine(context: &Context, host: &Contact, key: &HostKey, found: &Found) {
     if context.json() {
         return;
     }

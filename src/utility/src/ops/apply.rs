@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use backstay_core::engine::NodeState;
 use backstay_core::model::{
     ClusterDocument, ClusterId, NodeName, Problem, RuleId, SystemDocument, hash_of,
 };
@@ -80,14 +81,20 @@ fn leaving<'a>(
 }
 
 /// Refusals because of nodes that don't answer: who joins, leaves or ends a cluster needs every member;
-/// other changes reach an absent node with the beats. A dead node that is itself taken out is judged by the
-/// plan.
+/// other changes reach an absent node with the beats. Dead nodes don't keep a node from leaving nor a cluster from
+/// ending (C16): the plan says what comes of them, and they learn of it when they are back.
 pub fn absent(action: &Action, plan: &Plan, picture: &Picture) -> Vec<Problem> {
-    let leaving = match action {
-        Action::CreateCluster(_) | Action::DeleteCluster { .. } | Action::AddClusterNode(_) => None,
-        Action::RemoveClusterNode { node, .. } => Some(node),
-        Action::Apply { .. } if members_change(plan, picture) => None,
+    let (spares_dead, leaving) = match action {
+        Action::CreateCluster(_) | Action::AddClusterNode(_) => (false, None),
+        Action::RemoveClusterNode { node, .. } => (true, Some(node)),
+        Action::DeleteCluster { .. } => (true, None),
+        Action::Apply { .. } if members_change(plan, picture) => (false, None),
         _ => return Vec::new(),
+    };
+    let views = picture.best_views();
+    let dead = |name: &NodeName| {
+        let mut nodes = views.iter().flat_map(|v| &v.nodes);
+        nodes.any(|n| n.name == *name && n.state == NodeState::Down)
     };
     // Members before and after: a cluster that ends has none any more.
     let before = |d: &ClusterDocument| picture.clusters.iter().find(|c| c.id == d.id);
@@ -103,7 +110,7 @@ pub fn absent(action: &Action, plan: &Plan, picture: &Picture) -> Vec<Problem> {
         .collect();
     members
         .into_iter()
-        .filter(|name| Some(*name) != leaving)
+        .filter(|name| Some(*name) != leaving && !(spares_dead && dead(name)))
         .filter_map(|name| Some((name, picture.silent.get(name)?)))
         .map(|(name, why)| Problem {
             rule: RuleId::of("U6"),

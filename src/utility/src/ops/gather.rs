@@ -213,6 +213,21 @@ pub fn system_of(client: &mut Client) -> Result<Option<SystemDocument>, RemoteEr
     }
 }
 
+/// What a machine is.
+///
+/// # Errors
+/// The session broke.
+pub fn fact_of(client: &mut Client) -> Result<Fact, RemoteError> {
+    let (before, wall) = (Instant::now(), wall_ms());
+    let facts = client.call::<Facts>(Request::Facts)?;
+    let took_ms = u64::try_from(before.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(Fact {
+        facts,
+        asked_wall_ms: wall + took_ms / 2,
+        took_ms,
+    })
+}
+
 fn ask_everything(mut client: Client) -> Result<Said, RemoteError> {
     let system = system_of(&mut client)?;
     let mut documents = Vec::new();
@@ -225,14 +240,7 @@ fn ask_everything(mut client: Client) -> Result<Said, RemoteError> {
         }
     }
     let views = client.call::<Status>(Request::Status)?.clusters;
-    let (before, wall) = (Instant::now(), wall_ms());
-    let facts = client.call::<Facts>(Request::Facts)?;
-    let took_ms = u64::try_from(before.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let fact = Fact {
-        facts,
-        asked_wall_ms: wall + took_ms / 2,
-        took_ms,
-    };
+    let fact = fact_of(&mut client)?;
     Ok(Said {
         client,
         system,

@@ -43,7 +43,7 @@ const TRIALS: &[(&str, &str, Trial)] = &[
 ];
 
 /// The names of the faults.
-pub const NAMES: [&str; TRIALS.len()] = {
+pub(super) const NAMES: [&str; TRIALS.len()] = {
     let mut names = [""; TRIALS.len()];
     let mut at = 0;
     while at < names.len() {
@@ -54,7 +54,7 @@ pub const NAMES: [&str; TRIALS.len()] = {
 };
 
 /// Repeats a fault until there are `runs` runs in the results file.
-pub fn bench(
+pub(super) fn bench(
     name: &str,
     runs: u32,
     resume: bool,

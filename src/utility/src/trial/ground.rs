@@ -73,12 +73,20 @@ impl Ground {
         self.run(arguments, None, &[Exit::Done, Exit::Partly])
     }
 
-    fn run(&self, arguments: &[&str], agent: Option<&Path>, well: &[Exit]) -> Result<String> {
-        let output = Command::new(&self.program)
+    /// This program with these arguments, to be started as an admin would.
+    pub(super) fn command<S: AsRef<std::ffi::OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
             .args(["--lab", "--yes"])
             .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str], agent: Option<&Path>, well: &[Exit]) -> Result<String> {
+        let output = self
+            .command(arguments)
             .envs(agent.map(|path| ("BACKSTAY_AGENT", path)))
-            .stdin(Stdio::null())
             .output()
             .with_context(|| format!("can't run backstay {}", arguments.join(" ")))?;
         let code = output.status.code();

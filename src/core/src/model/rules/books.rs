@@ -104,6 +104,11 @@ pub(super) fn t6_texts(d: &ClusterDocument, found: &mut Found) {
             );
         }
     }
+    for f in &d.former {
+        if let Some(by) = &f.replaced {
+            super::system::contact(&f.name, &by.contact, &by.host_keys, found);
+        }
+    }
     let labels = d.members.iter().flat_map(|m| {
         m.labels
             .iter()

@@ -196,7 +196,10 @@ pub(super) fn c3_between(d: &ClusterDocument, other: &ClusterDocument, found: &m
 
 /// C13: the node is who the document takes it for.
 pub(super) fn c13_me(d: &ClusterDocument, name: &NodeName, id: NodeId, found: &mut Found) {
-    let by_name = d.member(name).filter(|m| m.id != id);
+    // C16: whoever was replaced learns so from a document that has another machine under its name.
+    let by_name = d
+        .member(name)
+        .filter(|m| m.id != id && d.replaced(id).is_none());
     let by_id = d.member_by_id(id).filter(|m| m.name != *name);
     if let Some(m) = by_name.or(by_id) {
         found.add(

@@ -1,7 +1,7 @@
 //! The system document.
 
 use super::{Found, is_plain, repeated, shown};
-use crate::model::{SystemDocument, SystemRole};
+use crate::model::{NodeName, SystemDocument, SystemRole};
 
 /// T4: this code knows form 1.
 pub(super) fn t4_format(d: &SystemDocument, found: &mut Found) {
@@ -87,36 +87,40 @@ pub(super) fn c13_unique(d: &SystemDocument, found: &mut Found) {
 /// Contacts and host keys are what SSH understands, and nothing that a command line would take for more.
 pub(super) fn contacts(d: &SystemDocument, found: &mut Found) {
     for n in &d.nodes {
-        let plain = |c: char| c.is_ascii_graphic() && !"'\"`$\\;|&<>(){}*?!#~,".contains(c);
-        if n.contact.is_empty()
-            || n.contact.len() > 255
-            || n.contact.starts_with('-')
-            || !n.contact.chars().all(plain)
-        {
+        contact(&n.name, &n.contact, &n.host_keys, found);
+    }
+}
+
+/// T6: how one node is reached.
+pub(super) fn contact(node: &NodeName, contact: &str, host_keys: &[String], found: &mut Found) {
+    let plain = |c: char| c.is_ascii_graphic() && !"'\"`$\\;|&<>(){}*?!#~,".contains(c);
+    if contact.is_empty()
+        || contact.len() > 255
+        || contact.starts_with('-')
+        || !contact.chars().all(plain)
+    {
+        found.add(
+            "T6",
+            format!("node {node}"),
+            format!("its contact is `{}`", shown(contact)),
+            "[USER@]HOST[:PORT]",
+        );
+    }
+    for key in host_keys {
+        let mut parts = key.split(' ');
+        let (kind, data, rest) = (parts.next(), parts.next(), parts.next());
+        let base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
+        let sound = kind.is_some_and(|k| !k.is_empty() && k.bytes().all(|b| b.is_ascii_graphic()))
+            && data.is_some_and(|t| !t.is_empty() && t.bytes().all(base64))
+            && rest.is_none()
+            && key.len() <= 4096;
+        if !sound {
             found.add(
                 "T6",
-                format!("node {}", n.name),
-                format!("its contact is `{}`", shown(&n.contact)),
-                "[USER@]HOST[:PORT]",
+                format!("node {node}"),
+                format!("its host key is `{}`", shown(key)),
+                "type and base64 with one space between, as in known_hosts",
             );
-        }
-        for key in &n.host_keys {
-            let mut parts = key.split(' ');
-            let (kind, data, rest) = (parts.next(), parts.next(), parts.next());
-            let base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
-            let sound = kind
-                .is_some_and(|k| !k.is_empty() && k.bytes().all(|b| b.is_ascii_graphic()))
-                && data.is_some_and(|t| !t.is_empty() && t.bytes().all(base64))
-                && rest.is_none()
-                && key.len() <= 4096;
-            if !sound {
-                found.add(
-                    "T6",
-                    format!("node {}", n.name),
-                    format!("its host key is `{}`", shown(key)),
-                    "type and base64 with one space between, as in known_hosts",
-                );
-            }
         }
     }
 }

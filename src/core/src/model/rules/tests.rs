@@ -383,6 +383,7 @@ fn protocol_1_revision_epoch_and_former() {
                 id: id(1),
                 bases: Vec::new(),
                 alias: None,
+                replaced: None,
             }];
         },
         &[

@@ -165,11 +165,18 @@ static DATA: [Key; 4] = [
     may("targets", List(&Node)),
 ];
 
-static FORMER: [Key; 4] = [
+static FORMER: [Key; 5] = [
     needed("name", Node),
     needed("id", Identity),
     needed("bases", List(&Network)),
     may("alias", Network),
+    may("replaced", Table(&REPLACEMENT)),
+];
+
+static REPLACEMENT: [Key; 3] = [
+    needed("id", Identity),
+    needed("contact", Text),
+    may("host_keys", List(&Text)),
 ];
 
 static BASE: [Key; 3] = [

@@ -312,7 +312,7 @@ fn c16_a_dead_node_leaves_only_when_named_as_such() {
         (plan.warnings[0].name, plan.warnings[0].sentence.as_str()),
         (
             "dead-node",
-            "n2 is down and can't give its addresses back: if it is not powered off and comes back before it learns of this, it uses them beside whoever has them then; make sure that n2 is powered off"
+            "n2 is dead and is removed by force: it can't give its addresses back. If it comes back it learns of this from the others and is free; until then, where it runs on cut off from them, it uses its addresses beside whoever has them; make sure that n2 is powered off"
         )
     );
     assert_eq!(

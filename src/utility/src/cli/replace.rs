@@ -1,0 +1,171 @@
+//! `backstay node replace`: a new machine takes the place of a dead node (C16).
+
+use backstay_core::engine::NodeState;
+use backstay_core::model::{NodeId, NodeName, Problem, RuleId};
+use backstay_core::plan::{Action, Plan};
+
+use super::act::{End, carry_out, carry_through, ends, finish, plan_for};
+use super::context::{Context, say};
+use super::node::{agent_path, pin, show_machine, wait_for_agent};
+use crate::failure::{Changed, Exit, Failure};
+use crate::ops::apply::Applied;
+use crate::ops::gather::fact_of;
+use crate::ops::preflight::{judge, preflight};
+use crate::ops::{Picture, enrol};
+use crate::output::plan as shown;
+use crate::remote::install::{AgentBinary, install, look};
+use crate::remote::ssh::Session;
+use crate::remote::{Contact, HostKey, Pins, RemoteError, Target};
+
+/// The machine that is to be the node.
+struct Newcomer<'a> {
+    node: &'a NodeName,
+    host: &'a Contact,
+    key: HostKey,
+}
+
+impl Newcomer<'_> {
+    fn action(&self, id: NodeId) -> Action {
+        Action::ReplaceNode {
+            node: self.node.clone(),
+            id,
+            contact: self.host.to_string(),
+            host_keys: vec![self.key.to_string()],
+        }
+    }
+}
+
+/// Runs the verb. Nothing but an idle agent is left on the new machine where something refuses.
+pub(super) fn replace(context: &Context, node: &NodeName, host: &Contact) -> Result<Exit, Failure> {
+    let key = pin(context, host)?;
+    let mut picture = context.gatherer()?.gather(&mut |line| context.note(line))?;
+    let new = Newcomer { node, host, key };
+    if let Some(id) = is_it_already(&picture, &new) {
+        return carry_out(context, &new.action(id), &mut picture).map(|_| Exit::Done);
+    }
+    must_be_silent(&picture, node, host)?;
+    let pins = Pins::keys([new.key.clone()]);
+    let session = Session::open(host, &pins, &context.ssh)?;
+    let found = look(&session)?;
+    show_machine(context, host, &new.key, &found);
+    let agent = AgentBinary::load(&agent_path()?)?;
+    let problems = found.problems(&host.to_string(), std::env::consts::ARCH);
+    judge(problems, &[], &context.overrides())?;
+    // What the rules refuse comes before anything is changed on the machine.
+    let first = plan_for(&new.action(NodeId(enrol::random()?)), &picture)?;
+    show(context, &first);
+    if context.common.dry_run {
+        finish(
+            context,
+            &first,
+            &Applied::default(),
+            "dry run: nothing was changed",
+        );
+        return Ok(Exit::Done);
+    }
+    context.confirm_named(ends(&new.action(NodeId(0))), "Go on?")?;
+    context.guard();
+    let installed = install(&session, &host.to_string(), &found, &agent, &mut |line| {
+        context.note(&format!("{node}: {line}"));
+    })?;
+    drop(session);
+    let half = |f: Failure| {
+        if installed {
+            f.changed(Changed::Yes)
+                .hint("the agent is installed there; the same command again goes on from there")
+        } else {
+            f
+        }
+    };
+    let target = Target::Ssh {
+        contact: host.clone(),
+        pins,
+    };
+    let mut client = wait_for_agent(context, &target)?;
+    // Now the machine can say what it has.
+    let fact = fact_of(&mut client).map_err(|e| half(e.into()))?;
+    picture.facts.insert(node.clone(), fact);
+    let id = enrol::identity(&client, node).map_err(half)?;
+    let action = new.action(id);
+    let plan = plan_for(&action, &picture).map_err(half)?;
+    let (problems, checks) = preflight(&action, &plan, &picture);
+    judge(problems, &checks, &context.overrides()).map_err(half)?;
+    enrol::enrol(&mut client, node, id).map_err(half)?;
+    context.note(&format!("{node}: the new machine knows its name"));
+    picture.hellos.insert(node.clone(), client.hello().clone());
+    picture.silent.remove(node);
+    picture.crew.add(node.clone(), client);
+    let End::Done = carry_through(context, &plan, &mut picture).map_err(half)? else {
+        return Ok(Exit::Done);
+    };
+    remember(context, &plan, &new)?;
+    Ok(Exit::Done)
+}
+
+fn show(context: &Context, plan: &Plan) {
+    if let Some(front) = &context.front {
+        front.plan(plan, &[]);
+    } else if !context.json() {
+        say(&shown::plan(plan, &[], &context.overrides(), context.style));
+    }
+}
+
+/// The system knows the machine under that name, and it is up: the same command was given before.
+fn is_it_already(picture: &Picture, new: &Newcomer<'_>) -> Option<NodeId> {
+    let system = picture.system();
+    let known = system.node(new.node)?;
+    let same = known.host_keys.contains(&new.key.to_string());
+    let views = picture.best_views();
+    let mut nodes = views.iter().flat_map(|v| &v.nodes);
+    let up = picture.hellos.contains_key(new.node)
+        || nodes.any(|n| n.name == *new.node && n.state == NodeState::Up);
+    (same && up).then_some(known.id)
+}
+
+/// C16: whoever answers is not dead, and nobody may have the address that the new machine is to get.
+fn must_be_silent(picture: &Picture, node: &NodeName, host: &Contact) -> Result<(), Failure> {
+    let what = match picture.silent.get(node) {
+        Some(RemoteError::Unreachable { .. } | RemoteError::Timeout { .. }) => return Ok(()),
+        Some(why) => {
+            let system = picture.system();
+            let before = system
+                .node(node)
+                .and_then(|n| n.contact.parse::<Contact>().ok());
+            // The same machine, installed anew, at its former address.
+            if before.is_some_and(|b| (&b.host, b.port) == (&host.host, host.port)) {
+                return Ok(());
+            }
+            format!("a machine answers where it was ({why})")
+        }
+        None if picture.hellos.contains_key(node) => "it answers: it is not dead".to_owned(),
+        // Not in the system: the plan says so.
+        None => return Ok(()),
+    };
+    let problem = Problem {
+        rule: RuleId::of("C16"),
+        place: format!("node {node}"),
+        what,
+        mend: "power it off first; or, if it is well, move its services, remove it and add the new machine"
+            .to_owned(),
+    };
+    Err(Failure::new(Exit::Refused, "refused; nothing was changed").problems(vec![problem]))
+}
+
+/// By its new address, as the system has it.
+fn remember(context: &Context, plan: &Plan, new: &Newcomer<'_>) -> Result<(), Failure> {
+    let Some(path) = &context.contacts_path else {
+        return Ok(());
+    };
+    let system = plan.system.as_ref();
+    let contact = system.and_then(|s| s.node(new.node)?.contact.parse().ok());
+    let mut contacts = context.contacts()?;
+    let keys = std::slice::from_ref(&new.key);
+    contacts.remember(
+        new.node.as_str(),
+        contact.as_ref().unwrap_or(new.host),
+        keys,
+    );
+    contacts
+        .save(path)
+        .map_err(|e| Failure::new(Exit::Error, e).changed(Changed::Yes))
+}
