@@ -3,6 +3,8 @@
 //! One lab for all tests, which run one after the other in the order of their names. Figures are judged by their
 //! meaning only (two hosts answering, a lost probe, who announced last), never by how fast this machine is.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use backstay_tests::{backstay, on_lab, programs, traces};
@@ -182,6 +184,121 @@ fn t12_the_demonstration_fails_a_node_and_brings_its_service_home() {
         notes.contains("web1 went home and is answered by n1"),
         "{notes}"
     );
+}
+
+/// What comes when n1 is asked for something by SSH itself, with a viewer's key, from the client's network.
+fn as_viewer(key: &str, options: &[&str], command: &[&str], input: &str) -> String {
+    let mut ssh = Command::new("ip");
+    ssh.args(["netns", "exec", "backstay-client", "timeout", "20", "ssh"]);
+    ssh.args(["-F", "none", "-i", key]);
+    for option in [
+        "BatchMode=yes",
+        "IdentitiesOnly=yes",
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+    ] {
+        ssh.args(["-o", option]);
+    }
+    ssh.args(options)
+        .arg("backstay-viewer@192.0.2.11")
+        .args(command);
+    let pipes = ssh.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = pipes.stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A key that may look, on real hosts: sshd lets it start the bridge and nothing else, and the agents refuse changes.
+#[test]
+fn t12_u11_a_viewer_looks_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("eva");
+    let key = key.to_str().unwrap();
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "eva@desk", "-f", key])
+        .status();
+    assert!(made.unwrap().success());
+    let document = || json(&["cluster", "show", "demo"])["document"]["revision"].clone();
+    let before = document();
+    let private = backstay(&["--lab", "--yes", "key", "viewer", "add", key]).unwrap();
+    assert_eq!(private.status.code(), Some(2), "that is the private key");
+    on_lab(&["key", "viewer", "add", &format!("{key}.pub")]).unwrap();
+    let viewers = json(&["key", "viewer", "list"]);
+    assert_eq!(viewers["viewers"][0]["name"], "eva@desk");
+    assert_eq!(viewers["behind"], serde_json::json!([]));
+
+    let viewer = |arguments: &[&str]| {
+        let mut all = vec!["--lab", "--viewer", "--identity", key, "--yes"];
+        all.extend(arguments);
+        backstay(&all).unwrap()
+    };
+    for looks in [
+        &["status"][..],
+        &["history"],
+        &["alarm", "list"],
+        &["audit"],
+        &["node", "list"],
+        &["cluster", "show", "demo"],
+    ] {
+        let output = viewer(looks);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{looks:?}: {said}");
+    }
+    for changes in [
+        &["service", "move", "web1", "--to", "standby"][..],
+        &["service", "lock", "web1"],
+        &["service", "stop", "web2"],
+        &["service", "set", "web1", "--priority", "7"],
+        &["node", "maintenance", "n1"],
+        &["cluster", "set", "demo", "--fallback", "auto"],
+        &["cluster", "delete", "demo"],
+        &["key", "viewer", "remove", "eva@desk"],
+        &["collect"],
+    ] {
+        let output = viewer(changes);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{changes:?}: {said}");
+        assert!(said.contains("(U11)"), "{said}");
+    }
+    assert_eq!(document(), before, "nothing was changed");
+
+    // Past the utility: whatever is asked of sshd, the bridge answers, and the agent refuses.
+    let hello = r#"{"id":1,"method":"hello","params":{"oldest":1,"newest":1,"client":"x","user":"root@n1"}}"#;
+    let claim = r#"{"bridge":{"from":"local","viewer":false}}"#;
+    let lock = r#"{"id":2,"method":"lock","params":{"what":"x"}}"#;
+    let said = as_viewer(key, &[], &["id"], &format!("{claim}\n{hello}\n{lock}\n"));
+    assert!(
+        said.contains("backstay-rpc") && said.contains("forbidden"),
+        "{said}"
+    );
+    assert!(!said.contains("uid="), "{said}");
+    let said = as_viewer(key, &["-s"], &["sftp"], "");
+    assert!(said.contains("backstay-rpc"), "no file transfer: {said}");
+    let said = as_viewer(key, &["-W", "127.0.0.1:22"], &[], "");
+    assert!(
+        said.contains("administratively prohibited"),
+        "no forwarding: {said}"
+    );
+    let audit = json(&["audit"]);
+    let entries = audit["entries"].as_array().unwrap();
+    let refused = entries
+        .iter()
+        .rfind(|e| e["what"] == "take the change lock: x");
+    let refused = refused.expect("the try is in the audit");
+    assert_eq!(refused["user"], "eva@desk (viewer, says root@n1)");
+    assert!(refused["result"].as_str().unwrap().contains("U11"));
+
+    let bundle = folder.path().join("help.tar.gz");
+    on_lab(&["collect", "--output-file", bundle.to_str().unwrap()]).unwrap();
+    assert!(bundle.metadata().unwrap().len() > 10_000);
+
+    on_lab(&["key", "viewer", "remove", "eva@desk"]).unwrap();
+    let output = viewer(&["status"]);
+    assert_eq!(output.status.code(), Some(6), "nobody is let in any more");
 }
 
 /// Once for each change; the long series is `backstay lab bench kills --runs 210`. A machine that was replaced comes

@@ -60,6 +60,9 @@ enum Command {
         /// Allow looking only
         #[arg(long)]
         viewer: bool,
+        /// Whose key it is, for the audit
+        #[arg(long, default_value = "", hide_default_value = true)]
+        name: String,
     },
     /// Show what this node knows of its clusters
     Status {
@@ -94,7 +97,7 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Run(args) => start(&folders, &args),
-        Command::Rpc { viewer } => bridge::run(&folders, viewer),
+        Command::Rpc { viewer, name } => bridge::run(&folders, viewer, name),
         Command::Status { json } => status::run(&folders, json),
         Command::GateLoad => gate_load(&folders),
     };

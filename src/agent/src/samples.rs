@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use backstay_core::engine::{ClusterView, HostEvent, Stopped, UnitsState};
-use backstay_core::model::{ClusterDocument, Former, Member, NodeId, SystemDocument};
+use backstay_core::model::{ClusterDocument, Former, Member, NodeId, SystemDocument, SystemViewer};
 use backstay_wire::rpc::{AddressFact, Facts, InterfaceFact};
 use tokio::sync::oneshot;
 
@@ -193,6 +193,10 @@ impl Machine for PlainMachine {
 
     fn release_bases(&mut self, _: &Wanted, _: bool) -> anyhow::Result<bool> {
         Ok(false)
+    }
+
+    fn let_in(&mut self, _: &[SystemViewer]) -> anyhow::Result<()> {
+        Ok(())
     }
 }
 

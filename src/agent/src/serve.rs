@@ -16,12 +16,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use backstay_wire::rpc::{AuditEntry, HistoryEntry};
-use nix::unistd::{Group, chown};
-use tokio::net::UnixListener;
+use nix::unistd::{Group, Uid, User, chown};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::decide::{Outbox, Pulse};
 use crate::documents::Keeper;
+use crate::host::viewers::USER;
 use crate::store::Folders;
 use crate::store::journal::Journal;
 use changes::ChangeLock;
@@ -71,7 +72,8 @@ impl Desk {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let desk = Arc::clone(&self);
-                    tokio::spawn(async move { session::run(desk, stream).await });
+                    let viewer = is_viewer(&stream);
+                    tokio::spawn(async move { session::run(desk, stream, viewer).await });
                 }
                 Err(error) => {
                     // Out of descriptors, for example: the clients that there are go on.
@@ -91,6 +93,31 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
+    share(path)?;
+    Ok(listener)
+}
+
+/// U11: the kernel tells who opened the socket; that user looks only, however it got there. Who can't be told does not
+/// change anything either.
+fn is_viewer(stream: &UnixStream) -> bool {
+    let Ok(peer) = stream.peer_cred() else {
+        return true;
+    };
+    let uid = Uid::from_raw(peer.uid());
+    if uid.is_root() || uid == Uid::effective() {
+        return false;
+    }
+    match User::from_uid(uid) {
+        Ok(Some(user)) => user.name == USER,
+        _ => true,
+    }
+}
+
+/// Lets the group use a socket that is there, where there is such a group.
+pub fn share(path: &Path) -> io::Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
     let group = Group::from_name(GROUP).ok().flatten();
     let shared = group.is_some_and(|group| {
         // The folder too, or its members could not get to it.
@@ -105,6 +132,5 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent() {
         std::fs::set_permissions(parent, std::fs::Permissions::from_mode(folder))?;
     }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(socket))?;
-    Ok(listener)
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(socket))
 }

@@ -27,7 +27,7 @@ pub use service::{
     AddressKind, Alias, Command, DataSet, Direction, Failover, Fallback, Hook, HookMoment,
     Instances, Lock, Service, Unit, UnitMode,
 };
-pub use system::{SystemCluster, SystemDocument, SystemNode, SystemRole};
+pub use system::{SystemCluster, SystemDocument, SystemNode, SystemRole, SystemViewer};
 pub use text::{Filling, Written};
 pub use timing::{Profile, Timing};
 

@@ -24,6 +24,7 @@ mod run;
 mod settings;
 mod truth;
 mod upgrade;
+mod viewer;
 
 pub use action::{
     Action, AddClusterNode, BootAddress, CreateCluster, FoundAgent, NewService, Secret, SetCluster,
@@ -93,6 +94,8 @@ pub fn plan(action: &Action, now: &Situation<'_>) -> Result<Plan, Vec<Problem>> 
         Action::RotateKey { cluster, key } => key::rotate(draft, cluster, key),
         Action::Upgrade(wanted) => upgrade::upgrade(draft, wanted),
         Action::Apply { document } => apply::apply(draft, document),
+        Action::AddViewer { name, key } => viewer::add(draft, name, key),
+        Action::RemoveViewer { name } => viewer::remove(draft, name),
     }
 }
 
@@ -129,6 +132,8 @@ fn title(action: &Action) -> String {
         Action::RotateKey { cluster, .. } => format!("exchange the key of {cluster}"),
         Action::Upgrade(wanted) => format!("put agent {} on nodes", wanted.version),
         Action::Apply { document } => format!("apply a written document to {}", document.name),
+        Action::AddViewer { name, .. } => format!("let {name} look"),
+        Action::RemoveViewer { name } => format!("let {name} look no more"),
     }
 }
 

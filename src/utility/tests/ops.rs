@@ -1,6 +1,10 @@
 //! Gather, apply and watch with agents that live in the test.
 
+#[path = "ops/collect.rs"]
+mod collect;
 mod common;
+#[path = "ops/standby.rs"]
+mod standby;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -142,6 +142,8 @@ pub enum Request {
         /// At most so many, the newest (1 to 10,000).
         limit: u32,
     },
+    /// What a support bundle has of this machine: log, gate, network. Not for viewers. Result: [`Report`].
+    Report,
 }
 
 /// What an agent answers.
@@ -234,6 +236,9 @@ pub struct Hello {
     pub staged: BTreeMap<ClusterName, u64>,
     /// Its state folder can be written.
     pub writable: bool,
+    /// U11: this session may only look.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub viewer: bool,
 }
 
 /// Result of [`Request::Status`].
@@ -286,6 +291,13 @@ pub struct HistoryEntry {
 pub struct Audit {
     /// Oldest first.
     pub entries: Vec<AuditEntry>,
+}
+
+/// Result of [`Request::Report`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Texts by name (`log`, `gate`, `addresses` ...); each says itself where it was cut, or why there is none.
+    pub parts: BTreeMap<String, String>,
 }
 
 /// One action of an admin at one node.

@@ -89,6 +89,7 @@ fn requests() -> Vec<Request> {
             follow: false,
         },
         Request::Audit { limit: 10_000 },
+        Request::Report,
     ]
 }
 
@@ -112,6 +113,7 @@ fn method(request: &Request) -> &'static str {
         Request::Move { .. } => "move",
         Request::History { .. } => "history",
         Request::Audit { .. } => "audit",
+        Request::Report => "report",
     }
 }
 
@@ -147,6 +149,7 @@ fn hello() -> Hello {
         system_revision: 4,
         staged: BTreeMap::from([(cluster("office"), 10)]),
         writable: true,
+        viewer: false,
     }
 }
 

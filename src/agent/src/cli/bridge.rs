@@ -11,7 +11,7 @@ use crate::serve::Bridge;
 use crate::store::Folders;
 
 /// Pumps until either side ends.
-pub(super) fn run(folders: &Folders, viewer: bool) -> Result<()> {
+pub(super) fn run(folders: &Folders, viewer: bool, name: String) -> Result<()> {
     let path = folders.socket();
     let socket = UnixStream::connect(&path).with_context(|| {
         format!(
@@ -23,6 +23,7 @@ pub(super) fn run(folders: &Folders, viewer: bool) -> Result<()> {
     let bridge = Bridge {
         from: origin(),
         viewer,
+        name,
     };
     to_agent.write_all(bridge.to_line().as_bytes())?;
     let mut out = std::io::stdout();

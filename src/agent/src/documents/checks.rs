@@ -2,7 +2,7 @@
 
 use backstay_core::engine::UnitsState;
 use backstay_core::model::{
-    ClusterDocument, Member, Problem, Role, RuleId, Service, SystemRole, UnitMode,
+    ClusterDocument, Member, Problem, Role, RuleId, Service, SystemRole, SystemViewer, UnitMode,
 };
 use backstay_wire::rpc::Facts;
 
@@ -26,6 +26,8 @@ pub trait Machine: Send {
     /// C15: takes off the bases that no document gives this node any more, once no connection uses them, or at once.
     /// Whether some are left that may go later.
     fn release_bases(&mut self, wanted: &Wanted, at_once: bool) -> anyhow::Result<bool>;
+    /// U11: the keys of these viewers, and no others, may look.
+    fn let_in(&mut self, viewers: &[SystemViewer]) -> anyhow::Result<()>;
 }
 
 /// The document has a place for this node, or says that it has none any more.

@@ -31,6 +31,8 @@ pub struct Keeper {
     decide: Outbox,
     writable: bool,
     pub(super) network: NetworkWork,
+    /// U11: why the viewers' keys are not as the system document has them.
+    shut_out: Option<String>,
 }
 
 impl Keeper {
@@ -57,10 +59,12 @@ impl Keeper {
             decide,
             writable: true,
             network: NetworkWork::default(),
+            shut_out: None,
         };
         keeper.tell_all();
         keeper.prepare_boot();
         keeper.settle_network();
+        keeper.let_viewers_in();
         Ok(keeper)
     }
 
@@ -123,6 +127,7 @@ impl Keeper {
                 .map(revision)
                 .collect::<BTreeMap<_, _>>(),
             writable: self.writable,
+            viewer: false,
         }
     }
 
@@ -201,6 +206,7 @@ impl Keeper {
         self.me = None;
         self.decide.tell(Input::Enrolled(None));
         self.tell_system();
+        self.let_viewers_in();
         Ok(CHANGED)
     }
 
@@ -232,13 +238,26 @@ impl Keeper {
         }
         self.keep_system(document)
             .map_err(|e| disk("keep the system document", &e))?;
-        Ok(CHANGED)
+        // U11: whoever put it must not be told that somebody may look, or may no more, when it is not so.
+        match self.shut_out.take() {
+            None => Ok(CHANGED),
+            Some(why) => Err(fault(Code::Failed, why).after_change()),
+        }
     }
 
     /// A cluster document with its secrets.
     pub fn document(&self, cluster: &ClusterName) -> Result<String, Fault> {
+        Ok(self.present(cluster)?.to_text())
+    }
+
+    /// U11: the same for who may only look.
+    pub fn stripped(&self, cluster: &ClusterName) -> Result<String, Fault> {
+        Ok(self.present(cluster)?.stripped().0.to_text())
+    }
+
+    fn present(&self, cluster: &ClusterName) -> Result<&ClusterDocument, Fault> {
         let present = self.shelf.get(cluster).and_then(|s| s.present.as_ref());
-        present.map(ClusterDocument::to_text).ok_or_else(|| {
+        present.ok_or_else(|| {
             fault(
                 Code::Unknown,
                 format!("this node is not in a cluster {cluster}"),
@@ -553,7 +572,19 @@ impl Keeper {
     fn keep_system(&mut self, document: SystemDocument) -> std::io::Result<()> {
         self.shelf.put_system(document)?;
         self.tell_system();
+        self.let_viewers_in();
         Ok(())
+    }
+
+    /// U11: as the system document has it, and nobody else. Failing is said; the next document or start tries again.
+    fn let_viewers_in(&mut self) {
+        let viewers = self.shelf.system().map_or(&[][..], |s| &s.viewers);
+        let done = self.machine.let_in(viewers);
+        self.shut_out = done.err().map(|error| {
+            let why = format!("the viewers' keys can't be kept: {error:#}");
+            tracing::error!("{why}");
+            why
+        });
     }
 
     fn tell_system(&self) {

@@ -13,8 +13,10 @@ pub mod facts;
 pub mod gate;
 pub mod network;
 pub mod packet;
+pub mod report;
 pub mod shutdown;
 pub mod units;
+pub mod viewers;
 
 #[cfg(test)]
 mod testnet;

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::journal::Numbered;
 
-/// What the bridge says of its client in a line of its own before all calls. Whoever may open the socket could say
-/// so too; they could as well change the files.
+/// What the bridge says of its client in a line of its own before all others. Only the first line is taken for it: what
+/// follows is the client's. Root, who may open the socket without the bridge, could say so too, and could as well change
+/// the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bridge {
     /// The client's address, as SSH said.
@@ -14,6 +15,9 @@ pub struct Bridge {
     /// This client may only look.
     #[serde(default)]
     pub viewer: bool,
+    /// Whose key let it in, where that is known.
+    #[serde(default)]
+    pub name: String,
 }
 
 /// The bridge's line.
@@ -42,7 +46,8 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::SystemGet
         | Request::DocumentGet { .. }
         | Request::History { .. }
-        | Request::Audit { .. } => None,
+        | Request::Audit { .. }
+        | Request::Report => None,
         Request::Enrol { name, id } => Some(format!("enrol as {name} ({id})")),
         Request::Dismiss => Some("dismiss".into()),
         Request::SystemPut { .. } => Some("put the system document".into()),
@@ -76,6 +81,9 @@ impl Numbered for HistoryEntry {
     fn set_number(&mut self, number: u64) {
         self.id = number;
     }
+    fn wall_ms(&self) -> u64 {
+        self.wall_ms
+    }
 }
 
 impl Numbered for AuditEntry {
@@ -84,4 +92,7 @@ impl Numbered for AuditEntry {
         0
     }
     fn set_number(&mut self, _: u64) {}
+    fn wall_ms(&self) -> u64 {
+        self.wall_ms
+    }
 }

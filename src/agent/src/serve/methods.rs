@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use backstay_core::engine::ClusterView;
 use backstay_wire::rpc::{
-    Audit, AuditEntry, Code, Done, Fault, History, HistoryEntry, MAX_LINE, Request, Status, Text,
+    Audit, AuditEntry, Code, Done, Fault, History, HistoryEntry, MAX_LINE, Report, Request, Status,
+    Text,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +20,7 @@ use crate::decide::Input;
 use crate::documents::Keeper;
 use crate::fault::fault;
 use crate::host::clock::wall_ms;
+use crate::host::report;
 use crate::store::journal;
 
 /// How long the disk, systemd or the decision loop may take for one call.
@@ -31,9 +33,9 @@ const AROUND: usize = 4096;
 pub(super) type Answer = Result<Value, Fault>;
 
 /// The first call.
-pub(super) async fn hello(desk: &Arc<Desk>, version: u32) -> Answer {
+pub(super) async fn hello(desk: &Arc<Desk>, version: u32, viewer: bool) -> Answer {
     let mut hello = keeper(desk, |keeper| Ok(keeper.hello())).await?;
-    hello.version = version;
+    (hello.version, hello.viewer) = (version, viewer);
     json(&hello)
 }
 
@@ -68,10 +70,22 @@ async fn look(desk: &Arc<Desk>, client: &Client, request: Request) -> Answer {
         Request::Facts => json(&keeper(desk, |keeper| Ok(keeper.facts())).await?),
         Request::SystemGet => text(keeper(desk, |keeper| keeper.system()).await?),
         Request::DocumentGet { cluster } => {
+            let viewer = client.viewer;
+            let document = keeper(desk, move |keeper| {
+                if viewer {
+                    keeper.stripped(&cluster)
+                } else {
+                    keeper.document(&cluster)
+                }
+            });
+            text(document.await?)
+        }
+        Request::Report => {
             if client.viewer {
-                return Err(forbidden("a cluster document has secrets"));
+                return Err(forbidden(desk).await);
             }
-            text(keeper(desk, move |keeper| keeper.document(&cluster)).await?)
+            let parts = report::collect(&desk.folders.state).await;
+            json(&Report { parts })
         }
         Request::History { service, limit, .. } => {
             let path = desk.folders.history();
@@ -97,7 +111,7 @@ async fn look(desk: &Arc<Desk>, client: &Client, request: Request) -> Answer {
 
 async fn change(desk: &Arc<Desk>, client: &Client, request: Request) -> Answer {
     if client.viewer {
-        return Err(forbidden("this key may only look (U11)"));
+        return Err(forbidden(desk).await);
     }
     let session = client.session;
     let now = wall_ms();
@@ -224,8 +238,17 @@ where
     }
 }
 
-fn forbidden(why: &str) -> Fault {
-    fault(Code::Forbidden, why)
+async fn forbidden(desk: &Arc<Desk>) -> Fault {
+    let me = keeper(desk, |keeper| {
+        Ok(keeper.identity().map(|me| me.name.clone()))
+    })
+    .await;
+    let me = me.ok().flatten();
+    let me = me.map_or_else(|| "this machine".to_owned(), |name| name.to_string());
+    fault(
+        Code::Forbidden,
+        format!("you may look only (U11): {me} knows this key as a viewer's"),
+    )
 }
 
 fn text(text: String) -> Answer {

@@ -25,6 +25,8 @@ const HELLO: Duration = Duration::from_secs(15);
 const STALLED: Duration = Duration::from_secs(30);
 /// Replies that may wait for a slow client.
 const WAITING: usize = 16;
+/// U11: so many tries of what it may not end a session: each is in the audit, whose older entries it must not push out.
+pub(super) const MOST_REFUSED: u32 = 20;
 /// Watches and follows of one session.
 const MOST_STREAMS: usize = 8;
 
@@ -37,8 +39,21 @@ pub(super) struct Client {
     pub(super) user: String,
     /// As SSH said, else `local`.
     pub(super) from: String,
-    /// May only look.
+    /// May only look (U11).
     pub(super) viewer: bool,
+    /// Whose key it is, where the bridge knows.
+    name: String,
+}
+
+impl Client {
+    /// A viewer is named by the key, which they can't choose, before what they say of themselves.
+    fn named(&self, said: &str) -> String {
+        let said = clean(said);
+        if self.name.is_empty() {
+            return said;
+        }
+        format!("{} (viewer, says {said})", self.name)
+    }
 }
 
 /// Where replies go.
@@ -58,8 +73,9 @@ impl Replies {
     }
 }
 
-/// Serves a client until it leaves, stalls, or sends what is no line.
-pub(super) async fn run<S>(desk: Arc<Desk>, stream: S)
+/// Serves a client until it leaves, stalls, or sends what is no line. `viewer`: whoever opened the socket may only look,
+/// whatever is said.
+pub(super) async fn run<S>(desk: Arc<Desk>, stream: S, viewer: bool)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -72,9 +88,12 @@ where
             session: NUMBERS.fetch_add(1, Ordering::Relaxed),
             user: String::new(),
             from: "local".into(),
-            viewer: false,
+            viewer,
+            name: String::new(),
         },
+        begun: false,
         greeted: false,
+        refused: 0,
         replies: Replies(sender),
         streams: JoinSet::new(),
         desk: Arc::clone(&desk),
@@ -108,7 +127,11 @@ async fn write(mut to: impl AsyncWrite + Unpin, mut lines: Receiver<Vec<u8>>) {
 
 struct Session {
     client: Client,
+    /// A line has come: the next is not the bridge's.
+    begun: bool,
     greeted: bool,
+    /// What this client tried and may not.
+    refused: u32,
     replies: Replies,
     streams: JoinSet<()>,
     desk: Arc<Desk>,
@@ -159,12 +182,13 @@ impl Session {
         if line.is_empty() {
             return true;
         }
-        if !self.greeted
+        if !std::mem::replace(&mut self.begun, true)
             && let Ok(said) = serde_json::from_slice::<BridgeLine>(line)
         {
-            let Bridge { from, viewer } = said.bridge;
+            let Bridge { from, viewer, name } = said.bridge;
             self.client.from = clean(&from);
-            self.client.viewer = viewer;
+            self.client.viewer |= viewer;
+            self.client.name = clean(&name);
             return true;
         }
         match parse_call(line) {
@@ -184,8 +208,8 @@ impl Session {
             } => match negotiate(oldest, newest) {
                 Ok(version) => {
                     self.greeted = true;
-                    self.client.user = clean(&user);
-                    methods::hello(&self.desk, version).await
+                    self.client.user = self.client.named(&user);
+                    methods::hello(&self.desk, version, self.client.viewer).await
                 }
                 Err(fault) => Err(fault),
             },
@@ -208,9 +232,12 @@ impl Session {
         };
         let reply = match answer {
             Ok(value) => Reply::Done { id, value },
-            Err(error) => Reply::failed(id, error),
+            Err(error) => {
+                self.refused += u32::from(error.code == Code::Forbidden);
+                Reply::failed(id, error)
+            }
         };
-        self.replies.send(&reply).await
+        self.replies.send(&reply).await && self.refused < MOST_REFUSED
     }
 
     fn stream<F>(&mut self, id: u64, stream: impl FnOnce(Arc<Desk>, Replies) -> F) -> bool

@@ -28,7 +28,7 @@ impl Client {
     /// Connected, nothing said.
     fn silent(desk: &Arc<Desk>) -> Self {
         let (pipe, theirs) = duplex(64 * 1024);
-        tokio::spawn(session::run(Arc::clone(desk), theirs));
+        tokio::spawn(session::run(Arc::clone(desk), theirs, false));
         Self {
             pipe,
             lines: LineSplitter::new(),
@@ -197,13 +197,19 @@ async fn u11_changes_are_in_the_audit_and_a_viewer_makes_none() {
     let bridge = Bridge {
         from: "192.0.2.7 port 5\u{1b}[2J".into(),
         viewer: true,
+        name: "eva-key".into(),
     };
     viewer
         .pipe
         .write_all(bridge.to_line().as_bytes())
         .await
         .unwrap();
-    let _: Hello = viewer.ask(greeting("eve")).await.unwrap();
+    // What comes after the bridge's line is the client's own.
+    let claim = Bridge::default().to_line();
+    viewer.pipe.write_all(claim.as_bytes()).await.unwrap();
+    assert!(matches!(viewer.hear().await, Some(Reply::Failed { .. })));
+    let hello: Hello = viewer.ask(greeting("eve")).await.unwrap();
+    assert!(hello.viewer);
     let error = viewer
         .ask::<serde_json::Value>(Request::Dismiss)
         .await
@@ -213,7 +219,9 @@ async fn u11_changes_are_in_the_audit_and_a_viewer_makes_none() {
         cluster: "c1".parse().unwrap(),
     };
     let error = viewer.ask::<serde_json::Value>(secret).await.unwrap_err();
-    assert_eq!(error.code, Code::Forbidden);
+    assert_eq!(error.code, Code::Unknown, "it may be looked at");
+    let error = viewer.ask::<serde_json::Value>(Request::Report).await;
+    assert_eq!(error.unwrap_err().code, Code::Forbidden);
     let _: Status = viewer.ask(Request::Status).await.unwrap();
     let mut admin = Client::of(&desk, "ann").await;
     let _: serde_json::Value = admin.ask(lock("try")).await.unwrap();
@@ -231,12 +239,72 @@ async fn u11_changes_are_in_the_audit_and_a_viewer_makes_none() {
     };
     assert_eq!(
         (refused.user.as_str(), refused.what.as_str()),
-        ("eve", "dismiss")
+        ("eva-key (viewer, says eve)", "dismiss")
     );
     assert!(refused.from.starts_with("192.0.2.7") && !refused.from.contains('\u{1b}'));
     assert!(refused.result.contains("U11"), "{refused:?}");
     assert_eq!((done.user.as_str(), done.from.as_str()), ("ann", "local"));
     assert_eq!(done.result, "done");
+}
+
+#[tokio::test]
+async fn u11_a_viewer_sees_a_document_without_its_secrets_and_every_change_is_refused() {
+    let (_folder, agent, desk) = office();
+    let document = cluster(35);
+    agent.commit(&document);
+    let (pipe, theirs) = duplex(64 * 1024);
+    // The kernel said who opened the socket: what the bridge leaves out does not matter.
+    tokio::spawn(session::run(Arc::clone(&desk), theirs, true));
+    let mut viewer = Client {
+        pipe,
+        lines: LineSplitter::new(),
+        next: 1,
+    };
+    let plain = Bridge::default().to_line();
+    viewer.pipe.write_all(plain.as_bytes()).await.unwrap();
+    let _: Hello = viewer.ask(greeting("eve")).await.unwrap();
+    let shown: backstay_wire::rpc::Text = viewer
+        .ask(Request::DocumentGet {
+            cluster: document.name.clone(),
+        })
+        .await
+        .unwrap();
+    assert!(!shown.text.contains(&document.keys[0].secret));
+    let (cluster, name) = (document.id, document.name.clone());
+    let text = revised(&document).to_text();
+    let changes = [
+        Request::Lock { what: "x".into() },
+        Request::Unlock,
+        Request::Stage { text: text.clone() },
+        Request::Commit {
+            cluster,
+            revision: 2,
+            hash: String::new(),
+        },
+        Request::Abandon { cluster },
+        Request::SystemPut { text },
+        Request::Dismiss,
+        Request::Enrol {
+            name: "n1".parse().unwrap(),
+            id: backstay_core::model::NodeId(1),
+        },
+        Request::Move {
+            cluster: name,
+            service: "web1".parse().unwrap(),
+            to: "sb1".parse().unwrap(),
+        },
+    ];
+    for change in changes {
+        let asked = format!("{change:?}");
+        let error = viewer.ask::<serde_json::Value>(change).await.unwrap_err();
+        assert_eq!(error.code, Code::Forbidden, "{asked}");
+        assert!(error.message.contains("n1 knows this key"), "{error}");
+    }
+    // So many tries end the session, before they push older entries out of the audit.
+    for _ in 9..super::session::MOST_REFUSED {
+        let _ = viewer.ask::<serde_json::Value>(Request::Unlock).await;
+    }
+    assert!(viewer.hear().await.is_none());
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 //! admins' actions (U11).
 //!
 //! A frame is the payload's length and its CRC-32 (both 4 bytes, little-endian), then the payload, one JSON value.
-//! What a power failure tore off the end is cut at opening; nothing before it is lost. A journal is two files:
-//! the one being written and, `.old`, the one before it.
+//! What a power failure tore off the end is cut at opening; nothing before it is lost. What is damaged elsewhere is
+//! passed over. A journal is two files: the one being written and, `.old`, the one before it; it is bounded by size and by
+//! age, and only whole files go.
 
 mod frame;
 mod writer;
@@ -18,6 +19,9 @@ use serde::de::DeserializeOwned;
 
 /// A file of this size, bytes, is put aside and a new one begun.
 const ROTATE_AT: u64 = 8 * 1024 * 1024;
+
+/// A file whose entries are of so long a time, ms, is put aside too: so they go after half a year to a year.
+const ROTATE_AFTER: u64 = 180 * 24 * 3_600_000;
 
 /// The newest entries that `keep` accepts, at most `limit`, oldest first.
 ///
@@ -51,7 +55,7 @@ pub fn read<T: DeserializeOwned>(
     Ok(newest.into())
 }
 
-/// The payloads of a journal's file, up to the first frame that is not sound.
+/// The payloads of a journal's file that are sound.
 pub fn payloads(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     frame::Frames::new(bytes)
 }

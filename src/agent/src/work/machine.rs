@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use backstay_core::engine::UnitsState;
+use backstay_core::model::SystemViewer;
 use backstay_core::time::Mono;
 use backstay_wire::rpc::Facts;
 use ipnet::IpNet;
@@ -21,7 +22,8 @@ use crate::host::announce::{Announcer, Form};
 use crate::host::gate::{self, Changes, Gate, GateWatch, Verdict};
 use crate::host::network::{self, BootFiles, Wanted};
 use crate::host::units::{Permits, Units};
-use crate::host::{clock, facts};
+use crate::host::{clock, facts, viewers};
+use crate::serve;
 use crate::store::{Folders, read_text, write_durably};
 
 /// Longest list of units with our drop-in, bytes.
@@ -40,6 +42,8 @@ pub struct ThisMachine {
     state: PathBuf,
     list: PathBuf,
     boot: BootFiles,
+    run: PathBuf,
+    socket: PathBuf,
 }
 
 impl ThisMachine {
@@ -56,6 +60,8 @@ impl ThisMachine {
             state: folders.state.clone(),
             list: folders.state.join("units"),
             boot: BootFiles::new(Path::new("/"), &folders.state),
+            run: folders.run.clone(),
+            socket: folders.socket(),
         })
     }
 
@@ -165,6 +171,18 @@ impl Machine for ThisMachine {
             tracing::info!("C15: base address {base} is off {}", interface.name);
         }
         Ok(left)
+    }
+
+    fn let_in(&mut self, wanted: &[SystemViewer]) -> Result<()> {
+        let made = !wanted.is_empty() && self.runtime.block_on(viewers::make_user(&self.run))?;
+        if viewers::write(wanted, Path::new(viewers::HOME))? {
+            tracing::info!("U11: {} viewers may look", wanted.len());
+        }
+        if made {
+            // The group that may open it is new.
+            serve::share(&self.socket)?;
+        }
+        Ok(())
     }
 }
 

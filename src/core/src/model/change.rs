@@ -95,6 +95,31 @@ impl ClusterDocument {
         shown
     }
 
+    /// U11: the document for who may only look, and for a support bundle; with what was taken out of it. An argument of
+    /// a command may be a password, so that only the programs' names stay.
+    #[must_use]
+    pub fn stripped(&self) -> (Self, Vec<String>) {
+        const STRIPPED: &str = "not shown";
+        let mut shown = self.clone();
+        let mut out = Vec::new();
+        let mut hide = |text: &mut String| out.push(std::mem::replace(text, STRIPPED.to_owned()));
+        for key in &mut shown.keys {
+            hide(&mut key.secret);
+        }
+        for service in &mut shown.services {
+            let commands = service.commands.iter_mut();
+            let commands = commands.flat_map(|c| [&mut c.start, &mut c.stop, &mut c.check]);
+            let hooks = service.hooks.iter_mut().map(|h| &mut h.run);
+            for words in commands.chain(hooks) {
+                words.iter_mut().skip(1).for_each(&mut hide);
+            }
+        }
+        if shown.arbiter.contains('@') {
+            hide(&mut shown.arbiter);
+        }
+        (shown, out)
+    }
+
     /// SHA-256 of the text.
     pub fn hash(&self) -> [u8; 32] {
         hash_of(&self.to_text())

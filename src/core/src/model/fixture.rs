@@ -179,6 +179,12 @@ pub(crate) fn system() -> SystemDocument {
         role,
     };
     SystemDocument {
+        viewers: vec![SystemViewer {
+            name: "ann@desk".to_owned(),
+            key: format!("ssh-ed25519 AAAA{}", "b".repeat(64)),
+            by: "admin@desk".to_owned(),
+            at: 1_800_000_000,
+        }],
         format: 1,
         revision: 7,
         changed: cluster().changed,

@@ -118,6 +118,7 @@ impl SystemDocument {
         system::contacts(self, &mut found);
         system::c3_members(self, &mut found);
         system::c8_roles(self, &mut found);
+        system::u11_viewers(self, &mut found);
         found.0
     }
 }

@@ -23,6 +23,23 @@ pub struct SystemDocument {
     /// Its clusters.
     #[serde(default, rename = "cluster", skip_serializing_if = "Vec::is_empty")]
     pub clusters: Vec<SystemCluster>,
+    /// U11: whose keys may look, on every node.
+    #[serde(default, rename = "viewer", skip_serializing_if = "Vec::is_empty")]
+    pub viewers: Vec<SystemViewer>,
+}
+
+/// U11: somebody who may look and change nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SystemViewer {
+    /// Who; unique in the system.
+    pub name: String,
+    /// The public SSH key: type and base64.
+    pub key: String,
+    /// Who let them in.
+    pub by: String,
+    /// When, seconds since 1970 UTC.
+    pub at: u64,
 }
 
 /// A node as the system knows it.

@@ -135,6 +135,18 @@ pub enum Action {
         /// The document, read with [`ClusterDocument::read`] (its rules are checked by the plan).
         document: Box<ClusterDocument>,
     },
+    /// U11: a key that may look and change nothing, on every node.
+    AddViewer {
+        /// Who.
+        name: String,
+        /// The public key: type and base64.
+        key: String,
+    },
+    /// U11: a viewer's key lets nobody in any more.
+    RemoveViewer {
+        /// Who.
+        name: String,
+    },
 }
 
 /// Another agent for nodes.

@@ -119,6 +119,10 @@ pub fn of(action: &Action, wall: u64) -> String {
             }
             line
         }
+        Action::AddViewer { name, key } => {
+            Line::new(&["key", "viewer", "add", key, "--name", name])
+        }
+        Action::RemoveViewer { name } => Line::new(&["key", "viewer", "remove", name]),
         Action::Apply { document } => {
             Line::new(&["apply", "-f", &format!("{}.toml", document.name)])
         }

@@ -9,6 +9,7 @@ mod maintenance;
 mod replace;
 mod services;
 mod upgrade;
+mod viewers;
 
 use std::collections::BTreeMap;
 

@@ -81,6 +81,10 @@ pub(super) fn of(action: &Action, now: &Situation<'_>) -> String {
             )
         }
         Action::Apply { document } => format!("{} is as written", document.name),
+        Action::AddViewer { name, .. } => {
+            format!("{name} may look and change nothing")
+        }
+        Action::RemoveViewer { name } => format!("{name} may not look any more"),
     }
 }
 

@@ -61,6 +61,25 @@ pub(super) enum End {
     Done,
 }
 
+/// U11: whoever may only look is told so before anything is asked. The agents refuse it whatever is said here.
+///
+/// # Errors
+/// [`Exit::Refused`], naming a node that knows the key as a viewer's.
+pub(super) fn may_change(picture: &Picture) -> Result<(), Failure> {
+    match picture.hellos.iter().find(|(_, hello)| hello.viewer) {
+        None => Ok(()),
+        Some((node, _)) => Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "you may look only (U11): {node} knows this key as a viewer's; nothing was changed"
+            ),
+        )
+        .hint(
+            "an administrator's key may change things: name it with --identity, without --viewer",
+        )),
+    }
+}
+
 /// From the plan to the end.
 ///
 /// # Errors
@@ -93,6 +112,7 @@ pub(super) fn agree(
     action: &Action,
     picture: &mut Picture,
 ) -> Result<Agreed, Failure> {
+    may_change(picture)?;
     let plan = plan_for(action, picture)?;
     let overrides = context.overrides();
     let (problems, checks) = if plan.changed {

@@ -52,6 +52,9 @@ pub struct Common {
     /// Talk to the hosts of the lab, from its client's network
     #[arg(long, global = true)]
     pub lab: bool,
+    /// Log in as a viewer: with a key that may look and change nothing
+    #[arg(long, global = true)]
+    pub viewer: bool,
     /// Filled in for the lab without root.
     #[arg(skip)]
     pub sockets: crate::remote::Sockets,
@@ -165,9 +168,15 @@ pub enum Verb {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
     },
-    /// The keys that nodes sign with what they tell each other
+    /// Keys: those that nodes sign with what they tell each other, and those that may look and change nothing
     #[command(subcommand)]
     Key(KeyVerb),
+    /// Write a support bundle: status, documents, history, audit and logs of every node, without secrets
+    Collect {
+        /// Where to [default: backstay-support-TIME.tar.gz here]
+        #[arg(long, value_name = "FILE")]
+        output_file: Option<PathBuf>,
+    },
     /// What the rules say that messages name, like (S1)
     Rule {
         /// Which; without one all of them
@@ -534,6 +543,31 @@ pub enum KeyVerb {
     Rotate {
         /// Which; without one all of them
         cluster: Option<ClusterName>,
+    },
+    /// SSH keys that may look and change nothing
+    #[command(subcommand)]
+    Viewer(ViewerVerb),
+}
+
+/// SSH keys that may look and change nothing (U11).
+#[derive(Debug, Subcommand)]
+pub enum ViewerVerb {
+    /// Whose keys there are
+    List,
+    /// Let a key look, on every node; it is used with --viewer
+    Add {
+        /// File of the public key, `-` for standard input, or the key itself in quotes
+        #[arg(value_name = "FILE")]
+        key: String,
+        /// Whose it is [default: the key's comment]
+        #[arg(long, value_name = "WHO")]
+        name: Option<String>,
+    },
+    /// Let a key look no more
+    Remove {
+        /// Whose
+        #[arg(value_name = "WHO")]
+        name: String,
     },
 }
 

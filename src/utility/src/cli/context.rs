@@ -14,7 +14,7 @@ use crate::ops::preflight::Overrides;
 use crate::ops::{Cancel, Gatherer};
 use crate::output::style::{Style, Tone};
 use crate::remote::contacts::Contacts;
-use crate::remote::{Contact, Deadlines, Handle, Network, Pins, Target, ssh};
+use crate::remote::{Contact, Deadlines, Handle, Network, Pins, Target, VIEWER, ssh};
 
 /// How long a change may take to come about unless told otherwise.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -186,11 +186,17 @@ impl Context {
         Ok(pins)
     }
 
+    /// U11: whether to log in as a viewer, everywhere: a viewer's key opens nothing else.
+    fn is_viewer(&self) -> bool {
+        self.common.viewer || self.common.contact.iter().any(|c| c.user == VIEWER)
+    }
+
     /// Opens sessions.
     pub(crate) fn handle(&self) -> Handle {
         let network = Network {
             ssh: Arc::clone(&self.ssh),
             sockets: self.common.sockets.clone(),
+            user: self.is_viewer().then_some(VIEWER),
         };
         Handle {
             connector: Arc::new(network),

@@ -4,6 +4,7 @@ mod act;
 mod apply;
 pub mod args;
 mod cluster;
+mod collect;
 pub(crate) mod context;
 mod key;
 mod lab;
@@ -17,6 +18,7 @@ pub(crate) mod spec;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod viewer;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -118,6 +120,8 @@ pub(crate) fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         } => show::history(context, service.as_ref(), limit, follow),
         Verb::Audit { limit } => show::audit(context, limit),
         Verb::Key(args::KeyVerb::Rotate { cluster }) => key::rotate(context, cluster),
+        Verb::Key(args::KeyVerb::Viewer(verb)) => viewer::run(context, verb),
+        Verb::Collect { output_file } => collect::run(context, output_file),
         Verb::Rule { ids } => rule::run(context, &ids),
         Verb::Lab(_) => Ok(Exit::Done), // dealt with above
     }

@@ -8,7 +8,7 @@ use backstay_core::model::{NodeId, NodeName, SystemRole};
 use backstay_core::plan::Action;
 use serde_json::json;
 
-use super::act::{End, act, carry_out, plan_for};
+use super::act::{End, act, carry_out, may_change, plan_for};
 use super::args::{NodeVerb, RoleArgument};
 use super::context::{Context, say, say_json};
 use crate::failure::{Changed, Exit, Failure};
@@ -332,6 +332,7 @@ pub(super) fn add(context: &Context, host: &Contact, name: &NodeName) -> Result<
         pins: pins.clone(),
     };
     let mut picture = present(context, host)?;
+    may_change(&picture)?;
     let keys = std::slice::from_ref(&key);
     let new = Newcomer { name, host, keys };
     let session = Session::open(host, &pins, &context.ssh)?;

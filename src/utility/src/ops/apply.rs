@@ -493,9 +493,17 @@ fn put_system(
         return Ok(done);
     }
     let why: Vec<String> = refused.iter().map(|(_, e)| e.to_string()).collect();
-    let changed = if committed { Changed::Yes } else { Changed::No };
+    let half = |e: &RemoteError| e.fault().is_some_and(|f| f.changed);
+    let half = refused.iter().any(|(_, e)| half(e));
+    let changed = if committed || half {
+        Changed::Yes
+    } else {
+        Changed::No
+    };
     let said = if committed {
         "the cluster was changed, but no node took the system document"
+    } else if half {
+        "the system document was taken, but not carried out whole"
     } else {
         "no node took the system document; nothing was changed"
     };

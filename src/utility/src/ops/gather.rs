@@ -76,6 +76,7 @@ impl Picture {
     /// The system document, or an empty one of revision 0.
     pub fn system(&self) -> SystemDocument {
         self.system.clone().unwrap_or_else(|| SystemDocument {
+            viewers: Vec::new(),
             format: 1,
             revision: 0,
             changed: Changed {

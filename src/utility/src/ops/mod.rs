@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod catch_up;
+pub mod collect;
 pub mod contact;
 pub mod crew;
 pub mod enrol;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use backstay_core::model::{Member, NodeName, Problem, RuleId, Service};
+use backstay_core::model::{Member, NodeName, Problem, Role, RuleId, Service};
 use backstay_core::plan::{Action, Plan};
 use serde::Serialize;
 
@@ -169,6 +169,48 @@ fn units(plan: &Plan, picture: &Picture) -> Vec<Check> {
     found
 }
 
+/// C9: a standby that is smaller than the largest home may carry its service badly.
+fn sizes(plan: &Plan, picture: &Picture) -> Vec<Check> {
+    let mut found = Vec::new();
+    for document in &plan.documents {
+        let facts = |role| {
+            let members = document.with_role(role);
+            members.filter_map(|m| Some((&m.name, &picture.facts.get(&m.name)?.facts)))
+        };
+        for (standby, has) in facts(Role::Standby) {
+            // Two machines of one size do not tell the very same: the kernel keeps some memory for itself.
+            let memory = facts(Role::Regular).max_by_key(|(_, f)| f.memory);
+            let least = has.memory.saturating_add(has.memory / 16);
+            if let Some((home, wants)) = memory.filter(|(_, f)| has.memory > 0 && f.memory > least)
+            {
+                found.push(warning(
+                    "standby-smaller",
+                    "C9",
+                    format!(
+                        "{standby} has {} MiB of memory, less than {home} with {} MiB, whose services it may have to carry",
+                        has.memory >> 20,
+                        wants.memory >> 20
+                    ),
+                ));
+            }
+            let processors = facts(Role::Regular).max_by_key(|(_, f)| f.processors);
+            if let Some((home, wants)) =
+                processors.filter(|(_, f)| has.processors > 0 && f.processors > has.processors)
+            {
+                found.push(warning(
+                    "standby-smaller",
+                    "C9",
+                    format!(
+                        "{standby} has fewer processors ({}) than {home} ({}), whose services it may have to carry",
+                        has.processors, wants.processors
+                    ),
+                ));
+            }
+        }
+    }
+    found
+}
+
 /// Whether a plan gives a machine something new to do: then it must be in best order.
 fn builds(plan: &Plan, picture: &Picture) -> bool {
     plan.documents.iter().any(|new| {
@@ -211,6 +253,7 @@ pub fn preflight(action: &Action, plan: &Plan, picture: &Picture) -> (Vec<Proble
             .filter(|(name, _)| nodes.contains(name));
         checks.extend(clocks(facts));
         checks.extend(units(plan, picture));
+        checks.extend(sizes(plan, picture));
     }
     (absent(action, plan, picture), checks)
 }

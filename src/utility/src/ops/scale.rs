@@ -41,6 +41,7 @@ fn name(cluster: u64, node: u64) -> String {
 fn system() -> SystemDocument {
     let all = (0..CLUSTERS).flat_map(|c| (0..NODES).map(move |n| (c, n)));
     SystemDocument {
+        viewers: Vec::new(),
         format: 1,
         revision: 1,
         changed: Changed {
@@ -148,6 +149,7 @@ impl Agent {
                 system_revision: 1,
                 staged: BTreeMap::new(),
                 writable: true,
+                viewer: false,
             }),
             Request::Status => serde_json::to_value(Status {
                 clusters: vec![view(self.cluster, self.node)],

@@ -87,6 +87,7 @@ impl Client {
                 system_revision: 0,
                 staged: std::collections::BTreeMap::new(),
                 writable: false,
+                viewer: false,
             },
         };
         client.ask_again()?;

@@ -32,6 +32,9 @@ pub const AGENT_PATH: &str = "/usr/lib/backstay/backstay-agent";
 /// The agent's own socket, on a node.
 pub const SOCKET_PATH: &str = "/run/backstay/agent.sock";
 
+/// U11: who viewers log in as, on every node.
+pub const VIEWER: &str = "backstay-viewer";
+
 /// Carries bytes to and from one agent. Owned by one thread at a time.
 pub trait Transport: Send {
     /// Sends all of `bytes`.
@@ -131,6 +134,8 @@ pub struct Network {
     pub ssh: Arc<ssh::Options>,
     /// Hosts whose agents are on this machine, by the sockets of these: the lab without root.
     pub sockets: Sockets,
+    /// As whom to log in, whatever the contacts say.
+    pub user: Option<&'static str>,
 }
 
 /// Sockets of agents by the names of their hosts.
@@ -144,7 +149,11 @@ impl Connector for Network {
                 if let Some(path) = self.sockets.get(&contact.host) {
                     return Ok(Box::new(local::Local::connect(path, &contact.host)?));
                 }
-                let session = ssh::Session::open(contact, pins, &self.ssh)?;
+                let mut contact = contact.clone();
+                if let Some(user) = self.user {
+                    user.clone_into(&mut contact.user);
+                }
+                let session = ssh::Session::open(&contact, pins, &self.ssh)?;
                 Ok(Box::new(session.start(&format!("{AGENT_PATH} rpc"))?))
             }
         }

@@ -228,6 +228,11 @@ pub fn why_not(id: Id, model: &Model) -> Option<String> {
         let title = model.operation.as_ref().map_or("", |o| o.title.as_str());
         return Some(format!("{title} still goes on (o shows it)"));
     }
+    if let Some(node) = model.viewer.as_ref().filter(|_| !looks) {
+        return Some(format!(
+            "you may look only (U11): {node} knows this key as a viewer's"
+        ));
+    }
     match id {
         Id::ChangeFailover => {
             return Some("preloading comes with a later version; all are regular".to_owned());

@@ -153,6 +153,8 @@ pub struct Model {
     pub answered: bool,
     /// Why no known node answers.
     pub no_entry: Option<crate::Failure>,
+    /// U11: that node knows the key as a viewer's.
+    pub viewer: Option<NodeName>,
     /// The clusters by name.
     pub clusters: Vec<Cluster>,
     /// U6: clusters that a node has staged and that were never created.
@@ -185,6 +187,7 @@ impl Model {
             system: None,
             answered: false,
             no_entry: None,
+            viewer: None,
             clusters: Vec::new(),
             leftovers: Vec::new(),
             rows: Vec::new(),

@@ -40,6 +40,8 @@ pub enum Event {
     System(Option<Box<SystemDocument>>),
     /// None of the known nodes answers.
     NoEntry(Box<Failure>),
+    /// U11: that node knows the key as a viewer's; none: it may change things.
+    Viewer(Option<NodeName>),
     /// What a node sees of a cluster.
     View(Box<ClusterView>),
     /// What nodes say of themselves that the seer of a cluster does not hear (S1).

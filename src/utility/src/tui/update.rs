@@ -79,6 +79,7 @@ fn happened(model: &mut Model, event: Event) -> Vec<Cmd> {
             }
         }
         Event::NoEntry(failure) => model.no_entry = Some(*failure),
+        Event::Viewer(node) => model.viewer = node,
         Event::View(view) => model.take_view(harmless(*view)),
         Event::OwnWords(name, views) => {
             model.take_own_words(&name, views.into_iter().map(harmless).collect());

@@ -13,8 +13,8 @@ use backstay_core::model::{
     SystemRole,
 };
 use backstay_wire::rpc::{
-    Call, Code, Done, Facts, Fault, Hello, LineSplitter, Reply, Request, Status, Text, UnitFact,
-    parse_call, to_line,
+    Audit, AuditEntry, Call, Code, Done, Facts, Fault, Hello, History, HistoryEntry, LineSplitter,
+    Reply, Report, Request, Status, Text, UnitFact, parse_call, to_line,
 };
 use ipnet::IpNet;
 
@@ -54,6 +54,9 @@ pub(crate) struct Agent {
     /// Method names in the order of their calls.
     pub(crate) calls: Vec<String>,
     pub(crate) address: String,
+    pub(crate) history: Vec<HistoryEntry>,
+    pub(crate) audit: Vec<AuditEntry>,
+    pub(crate) report: Report,
 }
 
 /// All agents of a test, by host.
@@ -167,6 +170,7 @@ impl Agent {
                 system_revision: self.system.as_ref().map_or(0, |s| s.revision),
                 staged: BTreeMap::new(),
                 writable: true,
+                viewer: false,
             })),
             Request::SystemGet => match &self.system {
                 Some(system) => Ok(json(Text {
@@ -251,6 +255,13 @@ impl Agent {
                 self.system = Some(SystemDocument::parse(&text).unwrap());
                 done(true)
             }
+            Request::History { follow: false, .. } => Ok(json(History {
+                entries: self.history.clone(),
+            })),
+            Request::Audit { .. } => Ok(json(Audit {
+                entries: self.audit.clone(),
+            })),
+            Request::Report => Ok(json(self.report.clone())),
             other => Err(Fault::new(Code::Unsupported, format!("{other:?}"))),
         }
     }
@@ -307,6 +318,7 @@ pub(crate) fn world() -> World {
         role: *role,
     });
     let system = SystemDocument {
+        viewers: Vec::new(),
         format: 1,
         revision: 5,
         changed: Changed {

@@ -69,6 +69,7 @@ fn documents() -> (SystemDocument, ClusterDocument) {
         role: *role,
     });
     let system = SystemDocument {
+        viewers: Vec::new(),
         format: 1,
         revision: 4,
         changed: Changed {
@@ -218,6 +219,7 @@ impl Agent {
                     .map(|s| (s.name.clone(), s.revision))
                     .collect(),
                 writable: true,
+                viewer: false,
             })
             .unwrap()),
             Request::SystemGet => Ok(to_value(Text {

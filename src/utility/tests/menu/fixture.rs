@@ -193,6 +193,7 @@ pub(crate) fn system() -> SystemDocument {
         members: members.iter().map(|m| name(m)).collect(),
     };
     SystemDocument {
+        viewers: Vec::new(),
         format: 1,
         revision: 12,
         changed: Changed {

@@ -16,6 +16,21 @@ use super::screens::text;
 
 /// U1, word by word; the numbers and the order are the specification's.
 #[test]
+fn u11_a_viewer_is_told_at_every_entry_that_changes_something() {
+    let mut menu = Menu::usual();
+    menu.event(Event::Viewer(Some(name("n1"))));
+    for entry in ENTRIES {
+        let why = why_not(entry.id, &menu.model);
+        if entry.danger == Danger::None {
+            assert_eq!(why, None, "{:?}", entry.id);
+        } else if [Id::ChangeFailover, Id::Sync].contains(&entry.id) {
+        } else {
+            assert!(why.unwrap().contains("n1 knows this key as a viewer's"));
+        }
+    }
+}
+
+#[test]
 fn u1_every_entry_in_its_order() {
     use Id::{
         AddNode, ChangeFailover, ChangeFallback, CreateCluster, DeleteCluster, FreeStandby,

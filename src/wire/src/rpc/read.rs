@@ -24,6 +24,7 @@ pub const METHODS: &[&str] = &[
     "move",
     "history",
     "audit",
+    "report",
 ];
 
 /// A line that is no call, or no reply.

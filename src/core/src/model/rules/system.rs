@@ -20,6 +20,7 @@ pub(super) fn t5_sizes(d: &SystemDocument, found: &mut Found) {
     for (what, have, most) in [
         ("nodes", d.nodes.len(), 1000),
         ("clusters", d.clusters.len(), 500),
+        ("viewers", d.viewers.len(), 100),
     ] {
         if have > most {
             found.add(
@@ -177,5 +178,71 @@ pub(super) fn c8_roles(d: &SystemDocument, found: &mut Found) {
             ),
             _ => {}
         }
+    }
+}
+
+/// Kinds of public keys that sshd knows (sshd(8), `authorized_keys`).
+const KINDS: [&str; 7] = [
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "ssh-rsa",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
+
+/// U11: each viewer has a name and a key of their own, and neither says more to sshd than that: they stand in a file
+/// that lets people in.
+pub(super) fn u11_viewers(d: &SystemDocument, found: &mut Found) {
+    for v in &d.viewers {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"@._-".contains(&b);
+        if v.name.is_empty() || v.name.len() > 64 || !v.name.bytes().all(plain) {
+            found.add(
+                "U11",
+                format!("viewer {}", shown(&v.name)),
+                "that is no name for a viewer",
+                "1 to 64 letters, digits and `@._-`",
+            );
+        }
+        let base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
+        let sound = v.key.split_once(' ').is_some_and(|(kind, data)| {
+            KINDS.contains(&kind) && data.len() >= 32 && data.bytes().all(base64)
+        });
+        if !sound || v.key.len() > 4096 {
+            found.add(
+                "U11",
+                format!("viewer {}", shown(&v.name)),
+                format!("the key is `{}`", shown(&v.key)),
+                format!(
+                    "the line of a public key as in id_ed25519.pub: one of {}, a space, base64",
+                    KINDS.join(", ")
+                ),
+            );
+        }
+        if !is_plain(&v.by, 128) {
+            found.add(
+                "T6",
+                format!("viewer {}", shown(&v.name)),
+                "`by` is too long or has control characters",
+                "at most 128 characters, none of them control characters",
+            );
+        }
+    }
+    for (name, ..) in repeated(d.viewers.iter().map(|v| (&v.name, ()))) {
+        found.add(
+            "U11",
+            format!("viewer {}", shown(name)),
+            "the name stands twice in the system",
+            "give each viewer a name of their own",
+        );
+    }
+    for (_, second, first) in repeated(d.viewers.iter().map(|v| (&v.key, &v.name))) {
+        found.add(
+            "U11",
+            format!("viewer {}", shown(second)),
+            format!("the key is also {}'s", shown(first)),
+            "a key belongs to one viewer, or the audit could not tell them apart",
+        );
     }
 }

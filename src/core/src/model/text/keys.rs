@@ -186,12 +186,20 @@ static BASE: [Key; 3] = [
 ];
 
 /// The system document.
-pub(in super::super) static SYSTEM: [Key; 5] = [
+pub(in super::super) static SYSTEM: [Key; 6] = [
     needed("format", Whole(1, MOST_32)),
     needed("revision", Whole(1, MOST)),
     needed("changed", Table(&CHANGED)),
     may("node", Tables(&SYSTEM_NODE)),
     may("cluster", Tables(&SYSTEM_CLUSTER)),
+    may("viewer", Tables(&SYSTEM_VIEWER)),
+];
+
+static SYSTEM_VIEWER: [Key; 4] = [
+    needed("name", Text),
+    needed("key", Text),
+    needed("by", Text),
+    needed("at", Whole(0, MOST)),
 ];
 
 static SYSTEM_NODE: [Key; 5] = [

@@ -53,6 +53,7 @@ fn system(homes: usize) -> SystemDocument {
     let rest = [("sb1", SystemRole::Standby), ("w1", SystemRole::Witness)];
     let rest = rest.map(|(name, role)| (name.to_owned(), role));
     SystemDocument {
+        viewers: Vec::new(),
         format: 1,
         revision: 3,
         changed: Changed {

@@ -99,6 +99,8 @@ impl System {
     /// Until the session breaks.
     fn follow(&mut self, mut client: Client, gatherer: &Gatherer) {
         let entry = client.hello().node.clone();
+        let viewer = entry.clone().filter(|_| client.hello().viewer);
+        self.post.tell(Event::Viewer(viewer));
         // The first picture does not wait for sessions of its own.
         if let Ok(status) = client.call::<Status>(Request::Status) {
             for view in status.clusters {
