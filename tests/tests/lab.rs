@@ -186,6 +186,21 @@ fn t12_the_demonstration_fails_a_node_and_brings_its_service_home() {
     );
 }
 
+/// Some ten seconds each.
+#[test]
+fn t12_s5_a3_a4_other_programs_meddle() {
+    twice("meddle-flush");
+    twice("meddle-kept");
+    twice("meddle-address");
+}
+
+/// One run: it waits for two rounds of probes, half a minute.
+#[test]
+fn t12_a2_foreign_equipment_uses_the_alias() {
+    let printed = on_lab(&["lab", "bench", "foreign", "--runs", "1"]).unwrap();
+    assert!(printed.contains("1 runs"), "{printed}");
+}
+
 /// What comes when n1 is asked for something by SSH itself, with a viewer's key, from the client's network.
 fn as_viewer(key: &str, options: &[&str], command: &[&str], input: &str) -> String {
     let mut ssh = Command::new("ip");

@@ -154,6 +154,7 @@ fn gate_load(folders: &Folders) -> Result<()> {
     match boot_load(&folders.guarded())? {
         BootLoad::Loaded => println!("guarded addresses are closed"),
         BootLoad::NothingGuarded => println!("this node guards no address"),
+        BootLoad::Kept => println!("the agent runs and keeps the gate; nothing to load"),
     }
     Ok(())
 }

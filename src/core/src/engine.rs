@@ -60,8 +60,8 @@ pub use beat::{
     MoveReport, Refused, Released, ServiceReport, Verdict, phase,
 };
 pub use effect::{
-    Effect, GateOp, HostEvent, Order, OrderKind, Record, RunHold, RunMoves, RunRecord, RunState,
-    Stage, Start, Stopped, UnitsState,
+    Effect, GateOp, HostEvent, Order, OrderKind, Presence, Record, RunHold, RunMoves, RunRecord,
+    RunState, Stage, Start, Stopped, UnitsState,
 };
 pub use lifecycle::diagram;
 pub use merge::merge;
@@ -153,6 +153,8 @@ impl Engine {
             host: Host {
                 link_up: true,
                 gate_ok: true,
+                gate_restored: None,
+                alias_restored: None,
                 disk_ok: true,
                 clock_kept: true,
                 wall: None,
@@ -467,6 +469,7 @@ impl Engine {
                 }
                 self.host.gate_ok = intact;
             }
+            HostEvent::GateRestored { took } => self.gate_restored(took, now),
             HostEvent::Disk { writable } => self.host.disk_ok = writable,
             HostEvent::Clock { kept, wall } => {
                 self.host.clock_kept = kept;
@@ -485,11 +488,13 @@ impl Engine {
         match *effect {
             Effect::Gate(GateOp::Arm { service, slot } | GateOp::Live { service, slot }) => {
                 self.host.gate_ok = false;
-                self.learn(service, |l| l.hold.slot_failed(slot));
+                self.slot_failed(service, slot);
             }
             Effect::Gate(GateOp::Close { service }) => {
                 self.host.gate_ok = false;
+                // An alias that is on no interface is closed, too: before anything else is done or told.
                 self.learn(service, |l| l.close_again = true);
+                self.effects.push_front(Effect::RemoveAddresses(service));
             }
             Effect::Gate(GateOp::Guard) => self.host.gate_ok = false,
             Effect::Persist => self.host.disk_ok = false,

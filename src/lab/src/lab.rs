@@ -278,6 +278,12 @@ impl Lab {
         })
     }
 
+    /// Gives the network's gateway, which is in no cluster, an address of its own, or takes one from it (`change` is
+    /// what `ip address` calls it).
+    pub fn gateway_address(&self, change: &str, address: &str) -> Result<()> {
+        net::gateway_address(change, address)
+    }
+
     /// A command that runs in the client's network.
     pub fn client_command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");

@@ -110,6 +110,14 @@ pub(crate) fn make_host(host: &Host) -> Result<()> {
     plug(&namespace, &host.name, host.mac())
 }
 
+/// Changes the addresses of the gateway, which is the bridge itself.
+pub(crate) fn gateway_address(change: &str, address: &str) -> Result<()> {
+    ip(&format!(
+        "-n {SWITCH} address {change} {address} dev {BRIDGE}"
+    ))
+    .map(drop)
+}
+
 /// A cable from `eth0` in a namespace to a new port of the switch.
 fn plug(namespace: &str, port: &str, mac: Mac) -> Result<()> {
     ip(&format!(

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use backstay_core::engine::{HostEvent, Order, OrderKind};
+use backstay_core::engine::{HostEvent, Order, OrderKind, Presence};
 use backstay_core::model::{ClusterDocument, Fallback, Lock, Maintenance, NodeName};
 
 use crate::machine::{MS, Ns, SEC, Units, ns};
@@ -311,6 +311,11 @@ impl World {
                 let present = self.rng.chance(500);
                 self.nodes[n].addresses[s] = present;
                 let service = self.first.services[s].id;
+                let present = if present {
+                    Presence::All
+                } else {
+                    Presence::None
+                };
                 let event = HostEvent::AliasPresent { service, present };
                 let life = self.nodes[n].life;
                 self.post(MS, Event::Input(n, life, Input::Host(event)));

@@ -77,6 +77,8 @@ pub fn encode(beat: &Beat, link: u8, keys: &Keys, out: &mut [u8; MAX_DATAGRAM]) 
         host.disk_bad,
         host.clock_loose,
         host.link_down,
+        host.gate_restored,
+        host.alias_restored,
     ]));
     for number in [
         beat.cluster.0,
@@ -146,6 +148,8 @@ fn fixed(mut from: Reader<'_>) -> Option<(Beat, u8)> {
             disk_bad: host & 2 != 0,
             clock_loose: host & 4 != 0,
             link_down: host & 8 != 0,
+            gate_restored: host & 16 != 0,
+            alias_restored: host & 32 != 0,
         },
         // Evaluated in the order in which they are written: that of the wire.
         cluster: ClusterId(from.u64()?),

@@ -89,6 +89,8 @@ fn busy() -> Beat {
             disk_bad: false,
             clock_loose: true,
             link_down: true,
+            gate_restored: false,
+            alias_restored: false,
         },
         would: [ServiceId(3), ServiceId(0x0405)].into_iter().collect(),
         released: [(6, Some(n1)), (7, None), (8, Some(NodeId(0)))]
@@ -487,7 +489,7 @@ fn any_beat() -> impl Strategy<Value = Beat> {
         vec(order, 0..=4),
         vec(moved, 0..=MAX_MOVES),
     );
-    let flags = any::<[bool; 7]>();
+    let flags = any::<[bool; 9]>();
     let fixed = (any::<[u64; 9]>(), any::<u32>(), any::<[u16; 3]>());
     (fixed, flags, lists).prop_map(|((n, incarnation, v), f, l)| Beat {
         cluster: ClusterId(n[0]),
@@ -508,6 +510,8 @@ fn any_beat() -> impl Strategy<Value = Beat> {
             disk_bad: f[4],
             clock_loose: f[5],
             link_down: f[6],
+            gate_restored: f[7],
+            alias_restored: f[8],
         },
         services: l.0.into_iter().collect(),
         asks: l.1.into_iter().collect(),

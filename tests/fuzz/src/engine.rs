@@ -98,6 +98,8 @@ impl Bytes<'_> {
                 disk_bad: flags & 16 != 0,
                 clock_loose: flags & 32 != 0,
                 link_down: flags & 64 != 0,
+                gate_restored: flags & 128 != 0,
+                ..HostFlags::default()
             },
             ..Beat::default()
         };

@@ -60,7 +60,7 @@ impl Hands for ClockedHands {
         self.hands.open_slot(addresses)
     }
 
-    fn mend_gate(&mut self) -> Result<bool> {
+    fn mend_gate(&mut self) -> Result<Option<String>> {
         self.hands.mend_gate()
     }
 

@@ -23,8 +23,9 @@ pub trait Hands: Send {
     fn close(&mut self, addresses: &[IpAddr]) -> Result<()>;
     /// The slot that is live with the most time left, if the kernel holds all of these guarded and open now.
     fn open_slot(&mut self, addresses: &[IpAddr]) -> Result<Option<u8>>;
-    /// Checks the gate's skeleton and restores it; whether it had to be.
-    fn mend_gate(&mut self) -> Result<bool>;
+    /// Checks that the gate is as it was laid and guards what it was told to; if not, restores it, all of it closed,
+    /// and says what was wrong.
+    fn mend_gate(&mut self) -> Result<Option<String>>;
 
     /// Puts an address on the interface of its subnet; already there is well.
     fn add_address(&mut self, address: IpNet) -> Result<()>;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use backstay_core::engine::HostEvent;
+use backstay_core::engine::{HostEvent, Presence};
 use backstay_core::model::ClusterId;
 use ipnet::IpNet;
 
@@ -14,6 +14,8 @@ use super::effects::may_say;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often the gate is verified though nothing was told.
 const VERIFY_EVERY: Duration = Duration::from_secs(10);
+/// How often it is tried again to restore one that is lost.
+const MEND_EVERY: Duration = Duration::from_secs(1);
 
 impl Decider {
     pub(super) fn take_happened(&mut self) {
@@ -69,8 +71,15 @@ impl Decider {
                     break;
                 };
                 let aliases = cluster.paper.alias_ips(service);
-                let all = aliases.iter().all(|alias| there.contains(alias));
-                let present = all && !aliases.is_empty();
+                if aliases.is_empty() {
+                    continue;
+                }
+                let present = aliases.iter().filter(|alias| there.contains(alias));
+                let present = match present.count() {
+                    0 => Presence::None,
+                    n if n == aliases.len() => Presence::All,
+                    _ => Presence::Some,
+                };
                 let event = HostEvent::AliasPresent { service, present };
                 self.drive(id, |engine, now| engine.handle_host(event, now));
             }
@@ -130,32 +139,28 @@ impl Decider {
         }
     }
 
-    /// Restores a gate that others changed. The engines hear that it was lost before they hear that it protects
-    /// again, and renew what they hold: the slots went with it.
+    /// Restores a gate that others changed. The engines renew at once what they hold: the slots went with it.
     fn verify_gate(&mut self) {
         let now = self.hands.now();
         self.gate_at = now.after(VERIFY_EVERY);
         if self.clusters.is_empty() {
             return;
         }
-        let mended = self.hands.mend_gate().and_then(|restored| {
-            if restored {
-                self.guard()?;
-            }
-            Ok(restored)
-        });
-        match mended {
-            Ok(restored) => {
-                if restored {
-                    tracing::error!("another program changed the gate; it was restored");
-                    self.tell_gate(false);
-                }
+        match self.hands.mend_gate() {
+            Ok(None) => self.tell_gate(true),
+            Ok(Some(wrong)) => {
+                let took = self.hands.now().since(now);
+                tracing::error!("S5: the gate was changed ({wrong}); restored in {took:?}");
+                self.drive_all(|engine, now| {
+                    engine.handle_host(HostEvent::GateRestored { took }, now);
+                });
                 self.tell_gate(true);
             }
             Err(error) => {
                 if may_say(&mut self.failed_said, "verify", now) {
-                    tracing::error!("no protection: the gate can't be restored: {error:#}");
+                    tracing::error!("S5: no protection: the gate can't be restored: {error:#}");
                 }
+                self.gate_at = now.after(MEND_EVERY);
                 self.tell_gate(false);
             }
         }

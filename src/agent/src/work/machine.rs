@@ -200,6 +200,8 @@ pub(super) fn where_its_addresses_are(
 /// What works in microseconds: for the decision loop.
 pub struct RealHands {
     gate: Box<dyn Gate>,
+    /// What the gate was told to guard, sorted.
+    guarded: Vec<IpAddr>,
     gate_watch: Option<GateWatch>,
     network: Network,
     network_watch: NetworkWatch,
@@ -207,19 +209,23 @@ pub struct RealHands {
 }
 
 impl RealHands {
-    /// Opens everything and lays the gate's skeleton: what is guarded already stays closed or open as it is.
+    /// Opens everything and lays the gate's skeleton: what is guarded already stays closed or open as it is. Where the
+    /// gate can't be laid the agent runs all the same, says so (S5), and takes nothing over.
     ///
     /// # Errors
-    /// A machine on which the gate can't be laid has no protection: no agent may run there.
+    /// The system's, if there is no netlink.
     pub fn open() -> Result<Self> {
         let (mut gate, way) = gate::open();
-        gate.install().context("the gate can't be laid")?;
-        tracing::debug!("gate by {way}");
+        match gate.install() {
+            Ok(()) => tracing::debug!("gate by {way}"),
+            Err(error) => tracing::error!("S5: no protection: the gate can't be laid: {error}"),
+        }
         let gate_watch = GateWatch::open(gate.writers())
             .inspect_err(|error| tracing::warn!("the gate is not watched, only verified: {error}"))
             .ok();
         Ok(Self {
             gate,
+            guarded: Vec::new(),
             gate_watch,
             network: Network::open().context("can't open netlink")?,
             network_watch: NetworkWatch::open().context("can't watch the network")?,
@@ -257,6 +263,9 @@ impl Hands for RealHands {
     }
 
     fn guard(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        self.guarded.clear();
+        self.guarded.extend_from_slice(addresses);
+        self.guarded.sort_unstable();
         Ok(self.gate.guard(addresses)?)
     }
 
@@ -286,12 +295,16 @@ impl Hands for RealHands {
         Ok(newest)
     }
 
-    fn mend_gate(&mut self) -> Result<bool> {
-        if self.gate.verify()? == Verdict::Intact {
-            return Ok(false);
-        }
+    fn mend_gate(&mut self) -> Result<Option<String>> {
+        let wrong = match self.gate.verify()? {
+            Verdict::Intact if self.gate.guarded()? == self.guarded => return Ok(None),
+            Verdict::Intact => "the list of guarded addresses was changed".to_owned(),
+            Verdict::Missing => "its tables were removed".to_owned(),
+            Verdict::Changed(how) => how,
+        };
         self.gate.install()?;
-        Ok(true)
+        self.gate.guard(&self.guarded)?;
+        Ok(Some(wrong))
     }
 
     fn add_address(&mut self, address: IpNet) -> Result<()> {

@@ -141,8 +141,8 @@ impl Hands for SimulatedHands {
         Ok(newest)
     }
 
-    fn mend_gate(&mut self) -> Result<bool> {
-        Ok(false)
+    fn mend_gate(&mut self) -> Result<Option<String>> {
+        Ok(None)
     }
 
     fn add_address(&mut self, address: IpNet) -> Result<()> {

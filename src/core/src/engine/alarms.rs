@@ -28,6 +28,8 @@ pub(super) enum Kind {
     AliasTaken,
     Stuck,
     ProtectionLost,
+    GateRestored,
+    AliasRestored,
     DiskBad,
     LinkDown,
     ClockLoose,
@@ -203,8 +205,32 @@ fn describe(
             "protection-lost",
             Critical,
             "S5",
-            format!("the kernel's gate can't be set on {n}"),
-            format!("on {n}: `nft list ruleset` and `journalctl -u backstay-agent`"),
+            format!(
+                "the kernel's gate can't be set on {n}: what runs there goes on, but an agent that hangs would not close its alias, and {n} takes nothing over"
+            ),
+            format!(
+                "on {n}: is the package nftables installed? See `nft list ruleset` and `journalctl -u backstay-agent`"
+            ),
+        ),
+        Kind::GateRestored => (
+            "gate-restored",
+            Major,
+            "S5",
+            format!(
+                "protection was lost on {n}: another program removed or changed Backstay's packet filter rules; they are restored"
+            ),
+            format!(
+                "find out which: `backstay history` says when; a firewall on {n} should load tables of its own and not flush the whole ruleset"
+            ),
+        ),
+        Kind::AliasRestored => (
+            "alias-restored",
+            Minor,
+            "A3",
+            format!("another program put up or removed alias addresses on {n}; that was put right"),
+            format!(
+                "find out which: `backstay history` says when; no network manager on {n} may have the alias in its configuration"
+            ),
         ),
         Kind::DiskBad => (
             "disk",
@@ -336,7 +362,7 @@ impl Engine {
         for (at, member) in self.document.members.iter().enumerate() {
             let mut raise = |kind| conditions.push((kind, Some(at as u8), None));
             let flags = if at == self.my {
-                self.host.flags()
+                self.host.flags(now)
             } else {
                 let peer = &self.peers[at];
                 let never = peer.heard.is_none() && now.since(self.started) < self.bounds.down * 2;
@@ -381,6 +407,8 @@ impl Engine {
             };
             for (set, kind) in [
                 (flags.gate_lost, Kind::ProtectionLost),
+                (flags.gate_restored, Kind::GateRestored),
+                (flags.alias_restored, Kind::AliasRestored),
                 (flags.disk_bad, Kind::DiskBad),
                 (flags.clock_loose, Kind::ClockLoose),
                 (flags.link_down, Kind::LinkDown),

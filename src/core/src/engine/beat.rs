@@ -122,6 +122,10 @@ pub struct HostFlags {
     pub clock_loose: bool,
     /// The link of the aliases has no carrier.
     pub link_down: bool,
+    /// Others changed the gate a short time ago; it was restored (S5).
+    pub gate_restored: bool,
+    /// Others changed what aliases are up a short time ago; it was put right (A3, A4).
+    pub alias_restored: bool,
 }
 
 /// What a service is on one node: the life-cycle's states as they cross the wire.

@@ -125,13 +125,18 @@ pub enum HostEvent {
     AliasPresent {
         /// Whose aliases.
         service: ServiceId,
-        /// All of them are there.
-        present: bool,
+        /// Which of them are there.
+        present: Presence,
     },
-    /// The gate was found changed by others and has been restored, or could not be (`intact` false).
+    /// The gate is as it must be, or can't be made so.
     Gate {
-        /// It protects again.
+        /// It protects.
         intact: bool,
+    },
+    /// S5: others changed the gate; it was restored, with every slot clear.
+    GateRestored {
+        /// From the moment in which it was noticed.
+        took: Duration,
     },
     /// The state folder can be written or not.
     Disk {
@@ -147,6 +152,17 @@ pub enum HostEvent {
     },
     /// F11: the machine or the agent stops in good order.
     Leave,
+}
+
+/// Which aliases of a service are on an interface of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// None; also where it has none.
+    None,
+    /// Some, not all.
+    Some,
+    /// All.
+    All,
 }
 
 /// How the units of a service on this node are.

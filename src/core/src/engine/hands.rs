@@ -4,10 +4,10 @@ use core::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use crate::model::{MAX_SERVICES, RuleId};
+use crate::model::{MAX_SERVICES, RuleId, Safety, ServiceId};
 use crate::time::Mono;
 
-use super::effect::{Effect, GateOp};
+use super::effect::{Effect, GateOp, Presence};
 use super::lifecycle::{self, Action, Event, Phase};
 use super::local::Local;
 use super::mutation::Mutation;
@@ -17,6 +17,8 @@ use super::{Engine, NodeState, RHO};
 
 /// A2: how often an alias that is waited for is probed again.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// How often it is recorded at most that something was put right.
+const RECORD_EVERY: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Brings every service as far as it can go now.
@@ -177,6 +179,7 @@ impl Engine {
             Event::GiveUp | Event::Unwant => self.services[i].why.rule(),
             _ => RuleId::of(row.rule),
         };
+        self.services[i].opening = event == Event::Permit;
         if event == Event::Permit {
             self.record_takeover(i, now);
         }
@@ -296,6 +299,7 @@ impl Engine {
                 && self.services[i].hold.holding
                 && self.services[i].phase.holds()
             {
+                self.services[i].opening = false;
                 let slot = self.arm(i, now);
                 live.push(GateOp::Live { service, slot });
             }
@@ -440,26 +444,67 @@ impl Engine {
     pub(super) fn mend_addresses(
         &mut self,
         service: crate::model::ServiceId,
-        present: bool,
+        present: Presence,
         now: Mono,
     ) {
         let Some(i) = self.place(service) else { return };
         let held = self.services[i].phase.holds();
+        if !held && present == Presence::None {
+            self.services[i].close_again = false; // what is on no interface is closed
+        }
         let (rule, sentence) = match (held, present) {
-            (true, false) => {
+            (true, Presence::None | Presence::Some) => {
                 self.effects.push_back(Effect::AddAddresses(service));
                 self.services[i].announce.begin(now);
                 self.announce_due(i, now);
-                ("A3", "was removed by something else; it is back")
+                ("A3", "was removed by another program; it was put back")
             }
-            (false, true) => {
+            (false, Presence::Some | Presence::All) => {
                 self.effects.push_back(Effect::RemoveAddresses(service));
-                ("A4", "was up where it may not be; it is taken down")
+                ("A4", "was up where it may not be; it was taken down")
             }
             _ => return,
         };
-        let sentence = format!("the alias of {} {sentence}", self.document.services[i].name);
-        self.record(Some(i), RuleId::of(rule), sentence, None, None, now);
+        // Two programs that fight over an address must not fill the journal.
+        let last = self.host.alias_restored.replace(now);
+        if last.is_none_or(|at| now.since(at) >= RECORD_EVERY) {
+            let sentence = format!("the alias of {} {sentence}", self.document.services[i].name);
+            self.record(Some(i), RuleId::of(rule), sentence, None, None, now);
+        }
+    }
+
+    /// S5: the gate is back and clear; what is held gets its slots before anything else.
+    pub(super) fn gate_restored(&mut self, took: Duration, now: Mono) {
+        self.host.gate_ok = true;
+        self.renew(now);
+        let last = self.host.gate_restored.replace(now);
+        if last.is_none_or(|at| now.since(at) >= RECORD_EVERY) && self.my != usize::MAX {
+            let node = &self.document.members[self.my].name;
+            let sentence = format!(
+                "protection was lost: another program removed or changed Backstay's packet filter rules on {node}; restored after {} ms",
+                took.as_millis()
+            );
+            self.record(None, RuleId::of("S5"), sentence, None, Some(took), now);
+        }
+    }
+
+    /// S5: a slot could not be armed or made live. What is held already is kept: closing it would need the gate, too, and
+    /// with both nodes there nobody else takes it. It lapses as if the kernel had closed it. Nothing new is opened.
+    pub(super) fn slot_failed(&mut self, service: ServiceId, slot: u8) {
+        let keep = self.document.safety == Safety::Available;
+        let Some(i) = self.place(service) else { return };
+        let local = &mut self.services[i];
+        if keep && !local.opening {
+            return;
+        }
+        local.hold.slot_failed(slot);
+        self.effects.retain(|effect| match effect {
+            Effect::AddAddresses(s)
+            | Effect::Announce { service: s, .. }
+            | Effect::StartUnits(s)
+            | Effect::RunHooks { service: s, .. } => *s != service,
+            _ => true,
+        });
     }
 
     /// When something will happen by time alone.

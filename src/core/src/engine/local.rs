@@ -54,6 +54,8 @@ pub(super) struct Local {
     pub(super) heir: Option<NodeId>,
     /// F17: the maintenance, by its beginning, for which it was given away: once for each is enough.
     pub(super) given_away: Option<u64>,
+    /// It was permitted and its first slot is not yet renewed.
+    pub(super) opening: bool,
     /// The gate could not be closed and must be tried again before anything is released.
     pub(super) close_again: bool,
 }
@@ -205,6 +207,7 @@ impl Local {
             unrest: Unrest::default(),
             heir: None,
             given_away: None,
+            opening: false,
             close_again: false,
         }
     }

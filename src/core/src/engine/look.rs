@@ -59,7 +59,7 @@ impl Engine {
             if self.listening {
                 node.notes.push("listens after its start".to_owned());
             }
-            self.host.flags()
+            self.host.flags(now)
         } else {
             let peer = &self.peers[at];
             node.state = self.peer_state(at, now);

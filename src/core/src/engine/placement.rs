@@ -175,6 +175,11 @@ impl Engine {
             {
                 Want::Have(Why::HomeStuck(home)) // F14
             }
+            NodeState::Up | NodeState::Suspect
+                if peer.last.host.gate_lost && !local.plan.ordered_only =>
+            {
+                Want::Have(Why::HomeUnprotected(home)) // S5, F2: it lets go and takes nothing
+            }
             NodeState::Up | NodeState::Suspect => Want::Not(Why::HomeUp, None),
             NodeState::Unknown if now < self.started.after(self.bounds.down) => {
                 Want::Not(Why::JustStarted, None) // it had no time yet to be heard

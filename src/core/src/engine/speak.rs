@@ -31,7 +31,7 @@ impl Engine {
         beat.leaving = self.leaving;
         beat.silent = now < self.silent_until;
         beat.listening = self.listening;
-        beat.host = self.host.flags();
+        beat.host = self.host.flags(now);
         beat.agent = self.version;
         self.speak_of_services(&mut beat, now);
         beat.answers = core::mem::take(&mut self.answers);

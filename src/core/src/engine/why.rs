@@ -21,6 +21,8 @@ pub(super) enum Why {
     HomeDown(u8),
     /// F14.
     HomeStuck(u8),
+    /// S5.
+    HomeUnprotected(u8),
     /// F11.
     HomeLeaves(u8),
     /// That node has it.
@@ -74,7 +76,11 @@ impl Why {
             Self::JustStarted | Self::GoesOn | Self::Listening | Self::Silent => "A5",
             Self::AtHome | Self::HomeDown(_) | Self::HomeUp | Self::NoPart => "F2",
             Self::HomeLeaves(_) | Self::Leaving => "F11",
-            Self::HeldUp | Self::HeldBy(_) | Self::LastHolder | Self::NoGate => "S5",
+            Self::HeldUp
+            | Self::HeldBy(_)
+            | Self::LastHolder
+            | Self::NoGate
+            | Self::HomeUnprotected(_) => "S5",
             Self::Locked(_) => "L1",
             Self::Stopped => "F16",
             Self::HomeStuck(_) => "F14",
@@ -107,6 +113,7 @@ impl Why {
             Self::AtHome => "this is its home and nobody else runs it".to_owned(),
             Self::HomeDown(n) => format!("its home {} is not heard", node(n)),
             Self::HomeStuck(n) => format!("its home {} could not stop it and has closed its alias", node(n)),
+            Self::HomeUnprotected(n) => format!("the kernel's gate can't be set on its home {}, which so may not take it", node(n)),
             Self::HomeLeaves(n) => format!("its home {} is stopping in good order", node(n)),
             Self::HeldBy(n) => format!("{} has it", node(n)),
             Self::GivenTo(n) => format!("it was given to {}", node(n)),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use backstay_core::engine::{
-    Beat, Effect, Engine, GateOp, HostEvent, RunState, Start, Stopped, UnitsState,
+    Beat, Effect, Engine, GateOp, HostEvent, Presence, RunState, Start, Stopped, UnitsState,
 };
 use backstay_core::model::{ClusterDocument, NodeId, ServiceId};
 use backstay_core::time::Mono;
@@ -53,6 +53,10 @@ struct Node {
     life: u32,
     /// Its agent has run without a pause since then.
     well_since: u64,
+    /// The kernel's gate is gone and can't be set: whatever alias is up is open.
+    gateless: bool,
+    /// Whose aliases are up.
+    up: BTreeSet<ServiceId>,
 }
 
 /// Engines, the network between them, and the log.
@@ -272,6 +276,7 @@ impl Bench {
                 Effect::Persist if self.writes_nothing => {}
                 Effect::Persist => self.nodes[n].run = Some(engine.run_state()),
                 Effect::HandedOver => leaves = true,
+                Effect::Gate(_) if self.nodes[n].gateless => engine.handle_failed(&effect, now),
                 other => self.carry_out(n, other),
             }
         }
@@ -305,8 +310,20 @@ impl Bench {
         self.check_order(n, &effect);
         match effect {
             Effect::Gate(op) => self.gate(n, op),
-            Effect::AddAddresses(s) => self.tell(n, "puts up the alias of", s),
-            Effect::RemoveAddresses(s) => self.tell(n, "takes down the alias of", s),
+            Effect::AddAddresses(s) => {
+                self.nodes[n].up.insert(s);
+                self.tell(n, "puts up the alias of", s);
+            }
+            Effect::RemoveAddresses(service) => {
+                self.nodes[n].up.remove(&service);
+                self.tell(n, "takes down the alias of", service);
+                if self.nodes[n].gateless {
+                    let present = Presence::None;
+                    let event = HostEvent::AliasPresent { service, present };
+                    self.post(LATENCY, Event::Host(n, event));
+                    self.watch_gates();
+                }
+            }
             Effect::Announce {
                 service,
                 reply_form,
@@ -384,11 +401,14 @@ impl Bench {
         for n in 0..self.nodes.len() {
             let now = self.now;
             let slots = &self.nodes[n].slots;
-            let open: BTreeSet<_> = slots
+            let mut open: BTreeSet<_> = slots
                 .iter()
                 .filter(|(_, (until, live))| *live && *until > now)
                 .map(|((s, _), _)| *s)
                 .collect();
+            if self.nodes[n].gateless {
+                open.clone_from(&self.nodes[n].up);
+            }
             let was = core::mem::replace(&mut self.nodes[n].open, open.clone());
             for service in open.difference(&was) {
                 self.tell(n, "gate opens for", *service);
@@ -433,6 +453,7 @@ impl Bench {
         node.run = None;
         node.slots.clear();
         node.open.clear();
+        node.up.clear();
         node.running.clear();
         node.waiting.clear();
         node.leaving = false;

@@ -1,8 +1,9 @@
 //! The commands of a transcript.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use backstay_core::engine::{Engine, HostEvent, Order, OrderKind, Stopped, UnitsState};
+use backstay_core::engine::{Engine, HostEvent, Order, OrderKind, Presence, Stopped, UnitsState};
 use backstay_core::model::{
     ClusterDocument, Fallback, Former, Key, Lock, Maintenance, NodeId, Replacement, ServiceId,
 };
@@ -153,10 +154,29 @@ impl Bench {
             }
             ["alias", service, node, state] => {
                 let (n, service) = (self.member(node), self.service(service));
-                let present = *state == "found";
+                let present = match *state {
+                    "found" => Presence::All,
+                    "partly" => Presence::Some,
+                    _ => Presence::None,
+                };
                 self.feed(n, |e, now| {
                     e.handle_host(HostEvent::AliasPresent { service, present }, now);
                 });
+            }
+            ["flush", node] => {
+                let n = self.member(node);
+                self.nodes[n].slots.clear();
+                let took = Duration::from_millis(12);
+                self.feed(n, |e, now| {
+                    e.handle_host(HostEvent::GateRestored { took }, now);
+                });
+            }
+            ["gate", node, state] => {
+                let n = self.member(node);
+                let intact = *state == "back";
+                self.nodes[n].gateless = !intact;
+                self.nodes[n].slots.clear();
+                self.feed(n, |e, now| e.handle_host(HostEvent::Gate { intact }, now));
             }
             ["document", node, rest @ ..] => self.change(node, rest),
             ["status", node] => self.status(node),

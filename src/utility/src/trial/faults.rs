@@ -11,7 +11,7 @@ use backstay_lab::bench::{self, RunOutcome, Series, Summary};
 use backstay_lab::probe::{Probe, ProbeOptions, ProbeReport};
 
 use super::ground::{CLUSTER, Event, Ground, at_home, runs_on};
-use super::{boot, scenes, upkeep};
+use super::{boot, cost, meddle, scenes, upkeep};
 
 /// The service and nodes that are tried.
 pub(super) const SERVICE: &str = "web1";
@@ -40,13 +40,21 @@ const TRIALS: &[(&str, &str, Trial)] = &[
     ("priorities", "lan", scenes::priorities),
     ("rotate", "lan", upkeep::rotate),
     ("upgrade", "lan", upkeep::upgrade),
+    ("meddle-flush", "lan", meddle::flush),
+    ("meddle-reload", "lan", meddle::reload),
+    ("meddle-kept", "lan", meddle::kept),
+    ("meddle-address", "lan", meddle::address),
+    ("foreign", "lan", meddle::foreign),
 ];
 
-/// The names of the faults.
-pub(super) const NAMES: [&str; TRIALS.len()] = {
-    let mut names = [""; TRIALS.len()];
+/// What is measured though nothing fails; it has a cluster of its own.
+const COST: &str = "cost";
+
+/// The names of all that can be measured.
+pub(super) const NAMES: [&str; TRIALS.len() + 1] = {
+    let mut names = [COST; TRIALS.len() + 1];
     let mut at = 0;
-    while at < names.len() {
+    while at < TRIALS.len() {
         names[at] = TRIALS[at].0;
         at += 1;
     }
@@ -61,13 +69,8 @@ pub(super) fn bench(
     results: PathBuf,
     say: &mut dyn FnMut(&str),
 ) -> Result<Summary> {
-    let Some((name, profile, trial)) = TRIALS.iter().find(|(n, ..)| *n == name) else {
-        bail!("there is no fault `{name}`; there are {}", NAMES.join(", "));
-    };
-    let ground = Ground::open()?;
-    ground.backstay(&["cluster", "set", CLUSTER, "--profile", profile])?;
     let series = Series {
-        name: (*name).to_owned(),
+        name: name.to_owned(),
         runs,
         resume,
         results,
@@ -81,6 +84,16 @@ pub(super) fn bench(
             .collect();
         say(&format!("{name} run {}: {}", run.run, figures.join(", ")));
     };
+    if name == COST {
+        let ground = Ground::open()?;
+        cost::prepare(&ground)?;
+        return bench::bench(&series, &mut line, |_| cost::run(&ground));
+    }
+    let Some((_, profile, trial)) = TRIALS.iter().find(|(n, ..)| *n == name) else {
+        bail!("there is no fault `{name}`; there are {}", NAMES.join(", "));
+    };
+    let ground = Ground::open()?;
+    ground.backstay(&["cluster", "set", CLUSTER, "--profile", profile])?;
     let summary = bench::bench(&series, &mut line, |_| {
         ground.settle()?;
         let (report, mut figures) = trial(&ground)?;

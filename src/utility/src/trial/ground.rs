@@ -102,22 +102,32 @@ impl Ground {
 
     /// The cluster as `backstay status` tells it.
     pub fn status(&self) -> Result<ClusterView> {
-        let text = self.backstay(&["status", CLUSTER, "--output", "json"])?;
+        self.status_of(CLUSTER)
+    }
+
+    fn status_of(&self, cluster: &str) -> Result<ClusterView> {
+        let text = self.backstay(&["status", cluster, "--output", "json"])?;
         let json: serde_json::Value = serde_json::from_str(&text)?;
         let cluster = json["clusters"].get(0).context("status names no cluster")?;
         Ok(serde_json::from_value(cluster.clone())?)
     }
 
     /// Looks until `is` holds.
-    pub fn wait(
+    pub fn wait(&self, what: &str, is: impl FnMut(&ClusterView) -> bool) -> Result<ClusterView> {
+        self.wait_in(CLUSTER, what, is)
+    }
+
+    /// The same at another cluster than the usual one.
+    pub(super) fn wait_in(
         &self,
+        cluster: &str,
         what: &str,
         mut is: impl FnMut(&ClusterView) -> bool,
     ) -> Result<ClusterView> {
         let until = Instant::now() + LIMIT;
         let mut last;
         loop {
-            match self.status() {
+            match self.status_of(cluster) {
                 Ok(view) if is(&view) => return Ok(view),
                 Ok(view) => {
                     let places = view.services.iter().map(|s| {

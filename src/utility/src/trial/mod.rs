@@ -3,10 +3,12 @@
 //! Everything an admin would do is done as an admin does it: by this program's own command line.
 
 mod boot;
+mod cost;
 mod demo;
 mod faults;
 mod ground;
 mod kills;
+mod meddle;
 mod scenes;
 mod upkeep;
 

@@ -1,11 +1,13 @@
 //! The static skeleton, and what is loaded at boot before the network (S7).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::native::NativeGate;
 use super::{GateError, OwnWriters, PLANES, TABLE};
 
 /// The skeleton as nft reads it; also an asset of its own.
@@ -61,17 +63,45 @@ pub(super) fn run_script(
     })
 }
 
-/// Lays the skeleton.
-pub(super) fn install(writers: &OwnWriters) -> Result<(), GateError> {
-    run_script("lay the gate's skeleton", &["-f", "-"], SKELETON, writers).map(drop)
+/// Lays the skeleton; `tables` says whether the tables themselves are to be made too.
+pub(super) fn install(tables: Tables, writers: &OwnWriters) -> Result<(), GateError> {
+    let script = skeleton(tables);
+    run_script("lay the gate's skeleton", &["-f", "-"], &script, writers).map(drop)
 }
 
-/// Whether this machine's nft and kernel would take the skeleton. Changes nothing.
+/// How our tables came to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tables {
+    /// They are not yet, or they are ordinary ones.
+    Plain,
+    /// They are there and persist: nft before 1.1.0 can't name the flag, and the kernel refuses to make them anew
+    /// without it.
+    Persist,
+}
+
+fn skeleton(tables: Tables) -> Cow<'static, str> {
+    if tables == Tables::Plain {
+        return SKELETON.into();
+    }
+    let lines = SKELETON.lines().filter(|l| !l.starts_with("add table "));
+    let mut text: String = lines.collect::<Vec<_>>().join("\n");
+    text.push('\n');
+    text.into()
+}
+
+/// Whether this machine's nft and kernel would take the skeleton. Changes nothing, and asks under another name: the
+/// tables of an agent that runs are its own.
 pub fn check() -> Result<(), GateError> {
+    let name = format!(" {TABLE} ");
+    let other = format!(" {TABLE}_check ");
+    let script: Vec<String> = SKELETON
+        .lines()
+        .map(|line| format!("{line} ").replace(&name, &other))
+        .collect();
     run_script(
         "check the gate's skeleton",
         &["-c", "-f", "-"],
-        SKELETON,
+        &script.join("\n"),
         &OwnWriters::default(),
     )
     .map(drop)
@@ -126,6 +156,8 @@ pub enum BootLoad {
     Loaded,
     /// Only the skeleton: there is no list, so this node guards nothing yet.
     NothingGuarded,
+    /// An agent runs and keeps the gate: there is nothing to load.
+    Kept,
 }
 
 /// Loads the skeleton and, in the same transaction, the list at `guarded` (S7). For `backstay-agent gate-load`.
@@ -134,10 +166,15 @@ pub enum BootLoad {
 /// its document says when it comes up.
 pub fn boot_load(guarded: &Path) -> Result<BootLoad, GateError> {
     let writers = OwnWriters::default();
+    let tables = match NativeGate::open().and_then(|mut gate| gate.make_tables()) {
+        Ok(Some(tables)) => tables,
+        Ok(None) => return Ok(BootLoad::Kept),
+        Err(_) => Tables::Plain, // `nft` may work all the same, or say what is wrong
+    };
     let list = match std::fs::read_to_string(guarded) {
         Ok(list) => list,
         Err(error) => {
-            install(&writers)?;
+            install(tables, &writers)?;
             if error.kind() == std::io::ErrorKind::NotFound {
                 return Ok(BootLoad::NothingGuarded);
             }
@@ -147,11 +184,11 @@ pub fn boot_load(guarded: &Path) -> Result<BootLoad, GateError> {
             });
         }
     };
-    let script = format!("{SKELETON}\n{list}");
+    let script = format!("{}\n{list}", skeleton(tables));
     match run_script("load the gate", &["-f", "-"], &script, &writers) {
         Ok(_) => Ok(BootLoad::Loaded),
         Err(error) => {
-            install(&writers)?;
+            install(tables, &writers)?;
             Err(error)
         }
     }

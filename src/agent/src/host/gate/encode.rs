@@ -34,6 +34,12 @@ pub(super) const GETSETELEM: u16 = NEWTABLE + 13;
 pub(super) const DELSETELEM: u16 = NEWTABLE + 14;
 pub(super) const NEWGEN: u16 = NEWTABLE + 15;
 
+const TABLE_FLAGS: u16 = 2;
+/// `NFT_TABLE_F_OWNER` (Linux 5.12): only the socket that set it may change the table.
+pub(super) const TABLE_OWNED: u32 = 2;
+/// `NFT_TABLE_F_PERSIST` (Linux 6.9): the table outlives its owner, who may then be another.
+pub(super) const TABLE_PERSISTS: u32 = 4;
+
 const NESTED: u16 = 0x8000;
 pub(super) const ATTR_TYPE_MASK: u16 = 0x3fff;
 const ELEM_LIST_TABLE: u16 = 1;
@@ -183,8 +189,15 @@ impl Messages {
         self.end();
     }
 
-    /// Creates (does nothing if present) or deletes a table.
-    pub(super) fn table(&mut self, kind: u16, seq: u32, family: u8, table: &str) {
+    /// Creates (does nothing if present) or deletes a table; `flags` only where they are to be set.
+    pub(super) fn table(
+        &mut self,
+        kind: u16,
+        seq: u32,
+        family: u8,
+        table: &str,
+        flags: Option<u32>,
+    ) {
         self.begin(
             kind,
             if kind == NEWTABLE { NLM_F_CREATE } else { 0 },
@@ -193,6 +206,9 @@ impl Messages {
             0,
         );
         self.attr_str(1, table);
+        if let Some(flags) = flags {
+            self.attr(TABLE_FLAGS, &flags.to_be_bytes());
+        }
         self.end();
     }
 
@@ -370,7 +386,7 @@ mod tests {
     fn an_ack_is_asked_for_in_the_last_message_only() {
         let mut messages = Messages::new();
         messages.batch_begin(1);
-        messages.table(NEWTABLE, 2, 1, "backstay");
+        messages.table(NEWTABLE, 2, 1, "backstay", None);
         messages.acknowledge_last();
         let flags: Vec<u16> = Received(messages.bytes()).map(|m| m.flags).collect();
         assert_eq!(

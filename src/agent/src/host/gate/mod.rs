@@ -154,7 +154,7 @@ pub trait Gate: Send {
     /// Reads the state of one address back from the kernel.
     fn state(&mut self, addr: IpAddr) -> Result<GateState, GateError>;
 
-    /// The guarded addresses as the kernel has them, sorted.
+    /// The addresses that the kernel guards in both their planes, sorted.
     fn guarded(&mut self) -> Result<Vec<IpAddr>, GateError>;
 
     /// Compares the skeleton with what [`Gate::install`] left; before the first `install` of this process it can
@@ -168,9 +168,9 @@ pub trait Gate: Send {
     fn writers(&self) -> OwnWriters;
 }
 
-/// Opens the native gate, or the `nft` fallback where netlink does not work, and says which.
+/// Opens the native gate, which keeps others from changing it where the kernel can, or the `nft` fallback where netlink does not work, and says which.
 pub fn open() -> (Box<dyn Gate>, &'static str) {
-    match NativeGate::open() {
+    match NativeGate::open_and_keep() {
         Ok(gate) => (Box::new(gate), "netlink"),
         Err(error) => {
             tracing::warn!(%error, "native netlink gate not available, spawning nft instead");
@@ -294,6 +294,16 @@ fn checked(addrs: &[IpAddr], slot: usize, hold: Option<Duration>) -> Result<u64,
         return Err(GateError::Hold(hold));
     }
     Ok(ms)
+}
+
+/// The addresses that each of their two planes names, sorted; `found` is what all planes name.
+fn in_both_planes(mut found: Vec<IpAddr>) -> Vec<IpAddr> {
+    found.sort_unstable();
+    let named = found.chunk_by(|a, b| a == b);
+    named
+        .filter(|one| one.len() == 2)
+        .map(|one| one[0])
+        .collect()
 }
 
 /// What [`Gate::close`] concludes from the read-back. The planes are looked at one by one: a leftover in either

@@ -9,16 +9,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
-use nix::libc::{EAGAIN, EINTR, ENOENT, MSG_DONTWAIT};
+use nix::libc::{EAGAIN, EINTR, ENOENT, EPERM, MSG_DONTWAIT};
 
+use super::boot::Tables;
 use super::encode::{
     self, DELSETELEM, DELTABLE, GETCHAIN, GETRULE, GETSET, GETSETELEM, GETTABLE, Message, Messages,
     NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM, NEWTABLE, NLM_F_DUMP_INTR, NLMSG_DONE, Received,
-    elements_of,
+    TABLE_OWNED, TABLE_PERSISTS, elements_of,
 };
 use super::{
     Gate, GateError, GateState, NFPROTO_ARP, NFPROTO_INET, OwnWriters, PLANES, Plane, PlaneState,
-    SLOTS, TABLE, Verdict, boot, checked, closed, combine, planes_of,
+    SLOTS, TABLE, Verdict, boot, checked, closed, combine, in_both_planes, planes_of,
 };
 
 /// How often a refused or interrupted exchange is tried again: an element may run out between two steps of a
@@ -33,6 +34,10 @@ pub struct NativeGate {
     seq: u32,
     writers: OwnWriters,
     installed: Option<Fingerprint>,
+    /// The tables are to be this socket's alone, where the kernel can.
+    to_keep: bool,
+    /// They are.
+    kept: bool,
 }
 
 impl std::fmt::Debug for NativeGate {
@@ -61,25 +66,69 @@ struct Part {
 impl NativeGate {
     /// Opens the socket in the calling thread's network namespace. Needs `CAP_NET_ADMIN` for everything after.
     pub fn open() -> Result<Self, GateError> {
-        let failed = |source| GateError::Io {
-            what: "open the netlink socket",
-            source,
-        };
-        let mut socket = Socket::new(NETLINK_NETFILTER).map_err(failed)?;
-        let port = socket.bind_auto().map_err(failed)?.port_number();
-        socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
-        // Errors then carry the header only, not the whole request.
-        socket.set_cap_ack(true).map_err(failed)?;
         let writers = OwnWriters::default();
-        writers.add(port);
         Ok(NativeGate {
-            socket,
+            socket: open_socket(&writers)?,
             messages: Messages::new(),
             received: Vec::with_capacity(64 * 1024),
             seq: 1,
             writers,
             installed: None,
+            to_keep: false,
+            kept: false,
         })
+    }
+
+    /// The same, and from [`Gate::install`] on nobody else can change or flush the tables while this gate is open
+    /// (S5, PROTOCOL 38), where the kernel can do that (Linux 6.9). Elsewhere a flush is noticed and mended.
+    pub fn open_and_keep() -> Result<Self, GateError> {
+        let mut gate = Self::open()?;
+        gate.to_keep = true;
+        Ok(gate)
+    }
+
+    /// Whether nobody else can change the tables now.
+    pub fn keeps(&self) -> bool {
+        self.kept
+    }
+
+    /// Makes tables that outlive whoever keeps them; `None`: an agent keeps them now. Ordinary ones that are there
+    /// stay what they are: the kernel does not convert them, and making them anew would lose what is in them.
+    pub(super) fn make_tables(&mut self) -> Result<Option<Tables>, GateError> {
+        match self.flag_tables("make tables", TABLE_PERSISTS) {
+            Ok(()) => Ok(Some(Tables::Persist)),
+            Err(GateError::Refused { source, .. }) => match source.raw_os_error() {
+                Some(EPERM) => Ok(None),
+                _ => Ok(Some(Tables::Plain)), // EOPNOTSUPP, EINVAL: the kernel is older, or they are there
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    fn flag_tables(&mut self, what: &'static str, flags: u32) -> Result<(), GateError> {
+        self.transact(what, |steps| {
+            for family in [NFPROTO_INET, NFPROTO_ARP] {
+                *steps.seq += 1;
+                let seq = *steps.seq;
+                steps
+                    .messages
+                    .table(NEWTABLE, seq, family, TABLE, Some(flags));
+            }
+        })
+    }
+
+    /// Lays the skeleton by `nft`, which can't while this socket keeps the tables: only closing it lets go of them.
+    fn lay_and_keep(&mut self) -> Result<(), GateError> {
+        if core::mem::take(&mut self.kept) {
+            self.socket = open_socket(&self.writers)?;
+        }
+        let tables = self.make_tables()?.unwrap_or(Tables::Persist);
+        boot::install(tables, &self.writers)?;
+        if tables == Tables::Persist {
+            self.flag_tables("keep the tables", TABLE_OWNED | TABLE_PERSISTS)?;
+            self.kept = true;
+        }
+        Ok(())
     }
 
     fn next_seq(&mut self) -> u32 {
@@ -331,6 +380,21 @@ impl NativeGate {
     }
 }
 
+/// A netlink socket that writes for these.
+fn open_socket(writers: &OwnWriters) -> Result<Socket, GateError> {
+    let failed = |source| GateError::Io {
+        what: "open the netlink socket",
+        source,
+    };
+    let mut socket = Socket::new(NETLINK_NETFILTER).map_err(failed)?;
+    let port = socket.bind_auto().map_err(failed)?.port_number();
+    socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
+    // Errors then carry the header only, not the whole request.
+    socket.set_cap_ack(true).map_err(failed)?;
+    writers.own(port);
+    Ok(socket)
+}
+
 /// Sets asked per plane: guarded, armed and live of each slot.
 const ASKED: usize = 1 + 2 * SLOTS;
 
@@ -415,7 +479,11 @@ fn planes_for(addrs: &[IpAddr]) -> impl Iterator<Item = &'static Plane> {
 
 impl Gate for NativeGate {
     fn install(&mut self) -> Result<(), GateError> {
-        boot::install(&self.writers)?;
+        if self.to_keep {
+            self.lay_and_keep()?;
+        } else {
+            boot::install(Tables::Plain, &self.writers)?;
+        }
         self.installed = Some(self.fingerprint()?);
         Ok(())
     }
@@ -476,11 +544,11 @@ impl Gate for NativeGate {
         for _ in 0..TRIES {
             let mut found = Vec::new();
             let mut again = false;
-            for set in ["guarded4", "guarded6"] {
+            for plane in &PLANES {
                 let end = self.dump(
                     "list guarded addresses",
-                    (GETSETELEM, NFPROTO_INET),
-                    Some(set),
+                    (GETSETELEM, plane.family),
+                    Some(plane.guarded),
                     |message| {
                         found.extend(elements_of(message).map(|element| element.key));
                     },
@@ -488,8 +556,7 @@ impl Gate for NativeGate {
                 again |= end == DumpEnd::Interrupted;
             }
             if !again {
-                found.sort_unstable();
-                return Ok(found);
+                return Ok(in_both_planes(found));
             }
         }
         Err(GateError::Answer(
@@ -530,7 +597,7 @@ impl Gate for NativeGate {
             for family in [NFPROTO_INET, NFPROTO_ARP] {
                 for kind in [NEWTABLE, DELTABLE] {
                     *steps.seq += 1;
-                    steps.messages.table(kind, *steps.seq, family, TABLE);
+                    steps.messages.table(kind, *steps.seq, family, TABLE, None);
                 }
             }
         })

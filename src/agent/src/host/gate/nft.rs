@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::boot::{self, element, run_script};
 use super::{
     Gate, GateError, GateState, OwnWriters, PLANES, Plane, PlaneState, SLOTS, SlotState, TABLE,
-    Verdict, checked, closed, combine, planes_of,
+    Verdict, checked, closed, combine, in_both_planes, planes_of,
 };
 
 /// The gate by spawning `nft`.
@@ -119,7 +119,7 @@ impl NftGate {
 
 impl Gate for NftGate {
     fn install(&mut self) -> Result<(), GateError> {
-        boot::install(&self.writers)?;
+        boot::install(boot::Tables::Plain, &self.writers)?;
         self.installed = self.skeleton()?;
         Ok(())
     }
@@ -182,13 +182,15 @@ impl Gate for NftGate {
     }
 
     fn guarded(&mut self) -> Result<Vec<IpAddr>, GateError> {
-        let text = self.list("inet", false)?.unwrap_or_default();
         let mut found = Vec::new();
-        for set in ["guarded4", "guarded6"] {
-            found.extend(elements(&text, set)?.into_iter().map(|(addr, _)| addr));
+        for family in ["inet", "arp"] {
+            let text = self.list(family, false)?.unwrap_or_default();
+            for plane in PLANES.iter().filter(|p| p.family_name == family) {
+                let named = elements(&text, plane.guarded)?;
+                found.extend(named.into_iter().map(|(addr, _)| addr));
+            }
         }
-        found.sort_unstable();
-        Ok(found)
+        Ok(in_both_planes(found))
     }
 
     fn verify(&mut self) -> Result<Verdict, GateError> {

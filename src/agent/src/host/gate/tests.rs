@@ -1,5 +1,6 @@
 //! The gate against the real kernel, in namespaces of our own. The same bodies run on both implementations.
 
+mod kept;
 mod matrix;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -472,6 +473,10 @@ fn a_flush_by_others_is_noticed_and_said(open: Open, tag: &str) {
     gate.install().unwrap();
     assert_eq!(gate.verify().unwrap(), Verdict::Intact);
     assert_eq!(watch.changed_by_others().unwrap(), Changes::Ours);
+    // An address that is guarded in one of its tables only is not guarded.
+    sh("nft flush set arp backstay guarded4");
+    assert_eq!(watch.changed_by_others().unwrap(), Changes::Others);
+    assert_eq!(gate.guarded().unwrap(), both()[1..]);
     sh("nft flush ruleset");
     assert_eq!(watch.changed_by_others().unwrap(), Changes::Others);
     assert_eq!(gate.verify().unwrap(), Verdict::Missing);

@@ -20,7 +20,13 @@ const GROUP: u32 = 7;
 pub struct OwnWriters(Arc<Mutex<VecDeque<u32>>>);
 
 impl OwnWriters {
-    /// Notes a writer; the oldest is forgotten beyond 64.
+    /// Notes the gate's own socket. Notices of the one before it may still wait to be read.
+    pub(super) fn own(&self, port: u32) {
+        let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ports.push_front(port);
+    }
+
+    /// Notes a process that writes for the gate; the oldest is forgotten beyond 64.
     pub(super) fn add(&self, port: u32) {
         let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !ports.contains(&port) {
