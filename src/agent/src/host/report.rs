@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, UNIX_EPOCH};
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
 /// Most of the log, bytes: with the rest, and with what JSON adds, it stays within a line of the protocol.
@@ -104,10 +104,12 @@ async fn output(words: &[&str], most: usize) -> (String, bool) {
         return (String::new(), false);
     };
     let (mut said, mut complained) = (Vec::new(), Vec::new());
+    // Each is closed as soon as it is read: who says more than is asked for is ended by that.
     let read = async {
-        let mut out = out.take(most as u64 + 1);
-        let mut err = err.take(4096);
-        let _ = tokio::join!(out.read_to_end(&mut said), err.read_to_end(&mut complained));
+        tokio::join!(
+            read_from(out, most as u64 + 1, &mut said),
+            read_from(err, 4096, &mut complained)
+        )
     };
     let late = tokio::time::timeout(LIMIT, read).await.is_err();
     let cut = said.len() > most;
@@ -120,6 +122,11 @@ async fn output(words: &[&str], most: usize) -> (String, bool) {
         let _ = write!(text, "\n{} took longer than {LIMIT:?}", words[0]);
     }
     (text, cut)
+}
+
+/// What can't be read is missing: what was read before it stays.
+async fn read_from(pipe: impl AsyncRead + Unpin, most: u64, into: &mut Vec<u8>) {
+    let _ = pipe.take(most).read_to_end(into).await;
 }
 
 /// Without control characters but newline and tab.

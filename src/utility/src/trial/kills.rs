@@ -150,8 +150,10 @@ fn one(ground: &Ground, operation: Operation, run: u32) -> Result<Figures> {
     let probe = Probe::start(&ground.lab, alias, &ProbeOptions::default())?;
     let done = killed(ground, &command, victim, host, (mark, wait))
         .and_then(|killed| Ok((killed, settle(ground, operation, &before, &command)?)));
-    let report = probe.finish()?;
+    // What went wrong first is told first: a lab that is gone ends its prober, too.
+    let report = probe.finish();
     let (killed, settled) = done.with_context(context)?;
+    let report = report?;
     never_two(&report).with_context(context)?;
     operation.clear(ground).with_context(context)?;
 
