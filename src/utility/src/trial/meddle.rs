@@ -230,9 +230,13 @@ fn kept_tables(ground: &Ground, nodes: &[&str]) -> Result<()> {
 
 fn anew(ground: &Ground, nodes: &[&str], first: &str) -> Result<()> {
     for node in nodes {
+        // systemd restarts it by itself; until then the old one's state is still shown, and the drop-in has to stay.
         let script = format!(
             "mkdir -p $(dirname {DROP_IN}); printf '%s\\n' '[Service]' 'ExecStartPre=-/bin/sh -c \"{first}\"' > {DROP_IN}; systemctl daemon-reload; \
-             systemctl kill --signal=KILL backstay-agent; systemctl start backstay-agent; rm {DROP_IN}; systemctl daemon-reload"
+             was=$(systemctl show -P MainPID backstay-agent); systemctl kill --signal=KILL backstay-agent; \
+             for i in $(seq 300); do now=$(systemctl show -P MainPID backstay-agent); \
+             if [ $now != 0 ] && [ $now != $was ] && systemctl is-active -q backstay-agent; then break; fi; sleep 0.1; done; \
+             systemctl is-active -q backstay-agent; rm {DROP_IN}; systemctl daemon-reload"
         );
         ground.run_in(node, "sh", &["-ec", &script])?;
     }
