@@ -9,7 +9,7 @@ fn c15_s7_each_manager_of_networks() {
     let up = ["lab", "up", "--yes", "--network", "mixed"];
     let up = backstay(&up).unwrap();
     // A line of it ends at 80 columns.
-    let said = String::from_utf8_lossy(&up.stderr);
+    let said = String::from_utf8_lossy(&up.stdout) + String::from_utf8_lossy(&up.stderr);
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(up.status.success(), "{said}");
     for told in [
