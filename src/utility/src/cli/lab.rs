@@ -74,6 +74,11 @@ pub enum LabVerb {
         #[arg(long = "host")]
         whole: bool,
     },
+    /// Let what was stopped on a host go on
+    Thaw {
+        /// Which
+        host: String,
+    },
     /// Cut one host from another
     Cut {
         /// From this one
@@ -199,10 +204,15 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
             open()?.freeze(&host, what, time).map_err(plain)?;
             let what = if whole { "every process" } else { "the agent" };
             let until = time.map_or_else(
-                || format!("until `backstay-lab thaw {host}`"),
+                || format!("until `lab thaw {host}`"),
                 |t| format!("for {}", humantime::format_duration(t)),
             );
             eprintln!("{what} of {host} is stopped {until}");
+        }
+        LabVerb::Thaw { host } => {
+            let any = open()?.thaw(&host).map_err(plain)?;
+            let truth = if any { "goes on" } else { "was not stopped" };
+            eprintln!("{host} {truth}");
         }
         LabVerb::Cut { from, to, one_way } => {
             let lab = hosts(NO_NETWORK)?;
