@@ -75,6 +75,18 @@ pub struct RunLine {
     pub figures: Figures,
 }
 
+/// `NAME run 3: gap_ms 4.20, dual_ms 0.00`.
+impl fmt::Display for RunLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} run {}: ", self.bench, self.run)?;
+        for (place, (name, value)) in self.figures.iter().enumerate() {
+            let comma = if place == 0 { "" } else { ", " };
+            write!(f, "{comma}{name} {value:.2}")?;
+        }
+        Ok(())
+    }
+}
+
 /// One figure over a series.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {

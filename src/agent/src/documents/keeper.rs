@@ -1,5 +1,7 @@
 //! The one place where documents are taken, refused, kept and given up.
 
+mod catch_up;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,7 +11,6 @@ use backstay_core::model::{
     ClusterDocument, ClusterId, ClusterName, DocumentError, NodeId, NodeName, SystemDocument,
 };
 use backstay_wire::rpc::{Code, Done, Facts, Fault, Hello, NEWEST};
-use backstay_wire::sealed::Subject;
 
 use super::checks::{self, Machine, Place};
 use super::network::NetworkWork;
@@ -346,24 +347,6 @@ impl Keeper {
         Ok(CHANGED)
     }
 
-    /// A verified beat of another node shows that a revision which is staged here was committed there: so it is
-    /// committed here too, and an admin's lost session leaves nothing half-made (U6).
-    pub fn commit_seen(&mut self, cluster: ClusterId, revision: u64, hash: u64) {
-        let staged = self.shelf.get_by_id(cluster).and_then(|s| s.staged.clone());
-        let Some(document) = staged.filter(|d| (d.revision, d.short_hash()) == (revision, hash))
-        else {
-            return;
-        };
-        tracing::info!(
-            "cluster {}: revision {revision} was committed elsewhere; committed here too",
-            document.name
-        );
-        match self.adopt(document.clone()) {
-            Ok(()) => self.list(&document),
-            Err(error) => tracing::error!("revision {revision} can't be committed: {error}"),
-        }
-    }
-
     /// U6: the list of clusters and nodes follows the commit at once. Whoever ordered it writes the very same text
     /// next, and may end before. A list that does not know the members yet is too old to be continued.
     fn list(&mut self, document: &ClusterDocument) {
@@ -393,75 +376,6 @@ impl Keeper {
         self.network.leaving = Some(Instant::now());
         self.tell_staged();
         Ok(Done { changed })
-    }
-
-    /// Takes a text that was fetched from another member because its beat told of it.
-    pub fn fetched(&mut self, cluster: ClusterId, subject: Subject, revision: u64, text: &str) {
-        let taken = match subject {
-            Subject::Cluster => self.take_cluster(cluster, text),
-            Subject::System => self.take_system(text),
-        };
-        if let Err(why) = taken {
-            tracing::error!("revision {revision} of another node's document is not taken: {why}");
-            self.decide.tell(Input::NotTaken {
-                cluster,
-                subject,
-                revision,
-            });
-        }
-    }
-
-    fn take_cluster(&mut self, cluster: ClusterId, text: &str) -> anyhow::Result<()> {
-        let me = self.me.clone();
-        let me = me.ok_or_else(|| anyhow::anyhow!("this machine is no node of a system"))?;
-        let document = ClusterDocument::parse(text).map_err(|error| {
-            newer(&me.name, &error).map_or_else(|| error.into(), anyhow::Error::new)
-        })?;
-        anyhow::ensure!(document.id == cluster, "it is of cluster {}", document.id);
-        let stored = self.shelf.get_by_id(cluster);
-        if let Some(present) = stored.and_then(|s| s.present.as_ref()) {
-            let (mine, theirs) = (present.hash(), document.hash());
-            if (document.revision, theirs) <= (present.revision, mine) {
-                if document.revision == present.revision && theirs != mine {
-                    self.lost(&document)?;
-                    anyhow::bail!("two texts of one revision: this node's stands, by its hash");
-                }
-                anyhow::bail!("this node's is as new");
-            }
-            if document.revision == present.revision {
-                let present = present.clone();
-                self.lost(&present)?;
-            }
-        } else if stored.is_none() {
-            anyhow::bail!("this node was never asked to be in that cluster");
-        }
-        let problems = checks::problems(&document, &me, &self.shelf);
-        if !problems.is_empty() {
-            anyhow::bail!("{}", backstay_core::model::DocumentError::Rules(problems));
-        }
-        // The cluster has decided: what the machine lacks is said, and no reason to go on by a former text.
-        for problem in checks::machine_problems(&document, &me, &self.machine.facts()) {
-            tracing::warn!("cluster {}: {problem}", document.name);
-        }
-        Ok(self.adopt(document)?)
-    }
-
-    fn take_system(&mut self, text: &str) -> anyhow::Result<()> {
-        let document = SystemDocument::parse(text).map_err(anyhow::Error::msg)?;
-        let present = self.shelf.system().map_or(0, |s| s.revision);
-        anyhow::ensure!(document.revision > present, "this node's is as new");
-        Ok(self.keep_system(document)?)
-    }
-
-    fn lost(&self, document: &ClusterDocument) -> std::io::Result<()> {
-        let path = self.shelf.keep_lost(document)?;
-        tracing::error!(
-            "cluster {}: two texts of revision {} were committed; the one that lost is kept as {}",
-            document.name,
-            document.revision,
-            path.display()
-        );
-        Ok(())
     }
 
     /// Puts a checked revision in force: gate at boot, disk, decision loop.

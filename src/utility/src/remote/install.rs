@@ -242,6 +242,17 @@ impl AgentBinary {
     }
 }
 
+/// The hash of what is to stand in that file, if something else stands there, or nothing.
+pub(super) fn differs(
+    session: &Session,
+    path: &str,
+    text: &str,
+) -> Result<Option<String>, Failure> {
+    let hash = hex::encode(Sha256::digest(text.as_bytes()));
+    let there = session.run(&format!("sha256sum {path}"), &[], STEP)?;
+    Ok((!there.text().starts_with(&hash)).then_some(hash))
+}
+
 pub(super) fn step(
     session: &Session,
     what: &str,
@@ -341,11 +352,9 @@ fn put_all(
     }
     let mut reload = false;
     for (path, text) in FILES {
-        let hash = hex::encode(Sha256::digest(text.as_bytes()));
-        let there = session.run(&format!("sha256sum {path}"), &[], STEP)?;
-        if there.text().starts_with(&hash) {
+        let Some(hash) = differs(session, path, text)? else {
             continue;
-        }
+        };
         report(&format!("writing {path}"));
         put(session, path, "0644", text.as_bytes(), &hash)?;
         done.push(format!("{path} written"));

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use backstay_wire::rpc::clean;
-use sha2::{Digest, Sha256};
 
 use super::AGENT_PATH;
-use super::install::{AGENT_UNIT, AgentBinary, FILES, Found, STEP, put, step};
+use super::install::{AGENT_UNIT, AgentBinary, FILES, Found, STEP, differs, put, step};
 use super::ssh::Session;
 use crate::failure::{Changed, Exit, Failure};
 
@@ -74,11 +73,9 @@ fn replace_all(
         done.files.push(AGENT_PATH);
     }
     for (path, text) in FILES {
-        let hash = hex::encode(Sha256::digest(text.as_bytes()));
-        let there = session.run(&format!("sha256sum {path}"), &[], STEP)?;
-        if there.text().starts_with(&hash) {
+        let Some(hash) = differs(session, path, text)? else {
             continue;
-        }
+        };
         report(&format!("writing {path}"));
         let keep = format!("cp -p {path} {path}.former");
         step(session, &format!("keeping {path}"), &keep, &[], STEP)?;

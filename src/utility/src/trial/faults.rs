@@ -76,14 +76,7 @@ pub(super) fn bench(
         results,
         commit: bench::commit(),
     };
-    let mut line = |run: &bench::RunLine| {
-        let figures: Vec<_> = run
-            .figures
-            .iter()
-            .map(|(n, v)| format!("{n} {v:.2}"))
-            .collect();
-        say(&format!("{name} run {}: {}", run.run, figures.join(", ")));
-    };
+    let mut line = |run: &bench::RunLine| say(&run.to_string());
     if name == COST {
         let ground = Ground::open()?;
         cost::prepare(&ground)?;

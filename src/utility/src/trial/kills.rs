@@ -68,17 +68,7 @@ pub(super) fn bench(
             commit: bench::commit(),
         };
         let mut line = |run: &bench::RunLine| {
-            let figures: Vec<_> = run
-                .figures
-                .iter()
-                .map(|(n, v)| format!("{n} {v:.2}"))
-                .collect();
-            say(&format!(
-                "{} run {}: {}",
-                run.bench,
-                run.run,
-                figures.join(", ")
-            ));
+            say(&run.to_string());
             lines.push(run.clone());
         };
         bench::bench(&series, &mut line, |run| {

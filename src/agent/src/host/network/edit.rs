@@ -164,6 +164,35 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// A line `key=value` of a file in sections.
+pub(super) struct Entry<'a> {
+    /// Without its brackets; empty before the first.
+    pub(super) section: &'a str,
+    pub(super) key: &'a str,
+    /// All that stands behind the sign.
+    pub(super) value: &'a str,
+    /// Where in the text the value begins.
+    pub(super) value_at: usize,
+}
+
+/// The entries of a file in sections. A comment is an entry, too: its key is no one's.
+pub(super) fn entries(text: &str) -> impl Iterator<Item = Entry<'_>> {
+    let mut section = "";
+    lines(text).filter_map(move |(begin, line)| {
+        let bare = line.trim();
+        if let Some(name) = bare.strip_prefix('[').and_then(|b| b.strip_suffix(']')) {
+            section = name;
+        }
+        let (key, value) = line.split_once('=')?;
+        Some(Entry {
+            section,
+            key: key.trim(),
+            value,
+            value_at: begin + key.len() + 1,
+        })
+    })
+}
+
 /// Reads `A` or `A/N` as an address; `begin` is where the word stands in the text.
 pub(super) fn spot(word: &str, begin: usize) -> Option<Spot> {
     let (address, prefix) = match word.split_once('/') {

@@ -1,24 +1,16 @@
 //! nm-settings-keyfile(5): `address1=A/N[,GATEWAY]` and `addresses=A/N;A/N;` of `[ipv4]` and `[ipv6]`.
 
-use super::edit::{Spot, lines, spot, words};
+use super::edit::{Spot, entries, spot, words};
 
 pub(super) fn spots(text: &str) -> Vec<Spot> {
     let mut found = Vec::new();
-    let mut section = "";
-    for (begin, line) in lines(text) {
-        let bare = line.trim();
-        if let Some(name) = bare.strip_prefix('[').and_then(|b| b.strip_suffix(']')) {
-            section = name;
-        }
-        let Some((key, value)) = line.split_once('=') else {
-            continue;
-        };
-        let named = key.trim().trim_end_matches(|c: char| c.is_ascii_digit());
-        if !matches!(named, "address" | "addresses") || !matches!(section, "ipv4" | "ipv6") {
+    for entry in entries(text) {
+        let named = entry.key.trim_end_matches(|c: char| c.is_ascii_digit());
+        if !matches!(named, "address" | "addresses") || !matches!(entry.section, "ipv4" | "ipv6") {
             continue;
         }
         let between = |c: char| matches!(c, ',' | ';') || c.is_whitespace();
-        let all = words(value, begin + key.len() + 1, between);
+        let all = words(entry.value, entry.value_at, between);
         let all = all.filter_map(|(at, word)| spot(word, at));
         // What has no prefix is the gateway.
         found.extend(all.filter(|spot| spot.prefix.is_some()));

@@ -1,25 +1,14 @@
 //! systemd.network(5): `Address=` of `[Network]` and of `[Address]` sections.
 
-use super::edit::{Spot, lines, spot};
+use super::edit::{Entry, Spot, entries, spot};
 
 pub(super) fn spots(text: &str) -> Vec<Spot> {
-    let mut found = Vec::new();
-    let mut section = "";
-    for (begin, line) in lines(text) {
-        let bare = line.trim();
-        if let Some(name) = bare.strip_prefix('[').and_then(|b| b.strip_suffix(']')) {
-            section = name;
-        }
-        let Some((key, value)) = line.split_once('=') else {
-            continue;
-        };
-        if key.trim() != "Address" || !matches!(section, "Network" | "Address") {
-            continue;
-        }
-        let value_at = begin + key.len() + 1 + (value.len() - value.trim_start().len());
-        found.extend(spot(value.trim(), value_at));
-    }
-    found
+    let ours = |e: &Entry| e.key == "Address" && matches!(e.section, "Network" | "Address");
+    let read = |e: Entry| {
+        let indent = e.value.len() - e.value.trim_start().len();
+        spot(e.value.trim(), e.value_at + indent)
+    };
+    entries(text).filter(ours).filter_map(read).collect()
 }
 
 #[cfg(test)]
