@@ -11,7 +11,7 @@ use crate::manager::Network;
 use crate::run::run;
 
 /// A program of each package, by which its presence is told.
-const NEEDED: [(&str, &str); 10] = [
+const NEEDED: [(&str, &str); 12] = [
     ("/lib/systemd/systemd", "systemd"),
     ("systemd-nspawn", "systemd-container"),
     ("nft", "nftables"),
@@ -22,6 +22,8 @@ const NEEDED: [(&str, &str); 10] = [
     ("rsync", "rsync"),
     ("nsenter", "util-linux"),
     ("chrt", "util-linux"),
+    ("iptables", "iptables"),
+    ("arptables", "arptables"),
 ];
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";

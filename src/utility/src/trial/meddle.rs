@@ -16,6 +16,9 @@ use super::ground::{Ground, LIMIT, runs_on};
 const SOON: Duration = Duration::from_millis(100);
 /// Flushes and loads, like `systemctl restart nftables` or a firewall's reload.
 const RELOAD: &str = "printf 'flush ruleset\\ntable inet other {\\n chain input {\\n  type filter hook input priority 0; policy accept;\\n }\\n}\\n' | nft -f -";
+/// The older commands, which see no tables but their own.
+const OLDER: &str = "for all in iptables ip6tables arptables; do $all -F; $all -X; $all -P INPUT ACCEPT; done; \
+                     iptables -t nat -F; iptables -t mangle -F; printf '*filter\\n:INPUT ACCEPT\\nCOMMIT\\n' | iptables-restore";
 /// Before the agent starts: no tables, and tables as an older kernel or agent would have left them.
 const NONE: &str = "nft delete table inet backstay; nft delete table arp backstay";
 const ORDINARY: &str = "nft add table inet backstay; nft add table arp backstay";
@@ -66,7 +69,7 @@ pub(super) fn kept(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     let before = boottime();
     let report = probed(ground, || {
         for node in [STANDBY, HOME] {
-            for how in ["nft flush ruleset", RELOAD] {
+            for how in ["nft flush ruleset", RELOAD, OLDER] {
                 ground.run_in(node, "sh", &["-ec", how])?;
             }
             let refused = "! nft delete table inet backstay 2>/dev/null && \
