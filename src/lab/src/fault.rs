@@ -30,6 +30,17 @@ pub enum Freeze {
     Host,
 }
 
+/// The agent of a host: found beforehand, it can be killed without delay.
+#[derive(Debug, Clone, Copy)]
+pub struct Agent(Process);
+
+impl Agent {
+    /// Kills it with SIGKILL; false if it had ended already.
+    pub fn kill(self) -> bool {
+        self.0.signal(Signal::SIGKILL)
+    }
+}
+
 /// When a host lost its power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PowerOff {
@@ -107,6 +118,14 @@ impl Lab {
 
     fn boots(&self, host: &Host) -> Result<u32> {
         Ok(self.folder.running(&host.name)?.map_or(0, |r| r.boots))
+    }
+
+    /// The agent of a host, if one runs. What only carries bytes between SSH and the agent's socket is none.
+    pub fn agent(&self, name: &str) -> Result<Option<Agent>> {
+        let init = self.need_init(self.host(name)?)?;
+        let all = chosen(init.container(), Freeze::Agent).into_iter();
+        let mut daemons = all.filter(|p| p.arguments().get(1).is_some_and(|a| a == "run"));
+        Ok(daemons.next().map(Agent))
     }
 
     /// Stops processes of a host with SIGSTOP; with a time they go on by

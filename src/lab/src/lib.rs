@@ -37,7 +37,7 @@ mod state;
 mod status;
 pub mod supervise;
 
-pub use fault::{Freeze, PowerOff};
+pub use fault::{Agent, Freeze, PowerOff};
 pub use lab::{Lab, Options, SshTarget};
 pub use loopback::Loopback;
 pub use manager::Network;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -81,6 +81,14 @@ impl Ground {
             .args(arguments)
             .stdin(Stdio::null());
         command
+    }
+
+    /// Begins this program with these arguments; what it says of its progress can be read.
+    pub(super) fn spawn_telling(&self, arguments: &[String]) -> Result<Child> {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn();
+        child.with_context(|| format!("can't run backstay {}", arguments.join(" ")))
     }
 
     fn run(&self, arguments: &[&str], agent: Option<&Path>, well: &[Exit]) -> Result<String> {

@@ -2,21 +2,20 @@
 //! effect as a whole or not at all, all nodes agree, clients are served, and the same command goes through.
 
 mod look;
+mod moment;
 mod operation;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use backstay_lab::HostState;
 use backstay_lab::bench::{self, RunOutcome, Series, Summary};
 use backstay_lab::probe::{Probe, ProbeOptions};
+use backstay_lab::{Agent, HostState};
 
 use self::look::{Look, Which};
+use self::moment::{Dice, Moment, Phase};
 use self::operation::Operation;
 use super::faults::{Figures, never_two};
 use super::ground::{CLUSTER, Ground, LIMIT, at_rest};
@@ -26,10 +25,6 @@ use crate::failure::Exit;
 pub(super) const ALL: &str = "kills";
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(200);
-/// What a change takes at most on a quiet machine, from the start of the utility.
-const USUAL: Duration = Duration::from_secs(3);
-/// The longest that is waited after the utility said what the moment is counted from.
-const WITHIN: Duration = Duration::from_millis(200);
 
 /// The names of the series.
 pub(super) const NAMES: [&str; 8] = [
@@ -71,8 +66,12 @@ pub(super) fn bench(
             say(&run.to_string());
             lines.push(run.clone());
         };
+        let mut phases = Vec::new();
         bench::bench(&series, &mut line, |run| {
-            Ok(RunOutcome::Figures(one(&ground, operation, run)?))
+            if phases.is_empty() {
+                phases = Phase::measure(&ground, operation)?;
+            }
+            Ok(RunOutcome::Figures(one(&ground, operation, run, &phases)?))
         })?;
     }
     Ok(Summary::of(name, &lines))
@@ -86,59 +85,32 @@ enum Victim {
     Node,
 }
 
-/// Numbers that look random and are the same for the same run (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn new(operation: Operation, run: u32) -> Self {
-        Self((operation as u64) << 32 | u64::from(run))
-    }
-
-    /// From 0 up to but not `most`.
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % most.max(1) as u64) as usize
-    }
-
-    fn time(&mut self, most: Duration) -> Duration {
-        Duration::from_micros(self.below(most.as_micros() as usize) as u64)
-    }
-}
-
-/// One run.
-fn one(ground: &Ground, operation: Operation, run: u32) -> Result<Figures> {
+/// One run. Each victim is killed in each phase in turn.
+fn one(ground: &Ground, operation: Operation, run: u32, phases: &[Phase]) -> Result<Figures> {
     let command = operation.prepare(ground)?;
     let before = Look::settled(ground, operation, None)?.0;
     let mut dice = Dice::new(operation, run);
-    let victim = [Victim::Utility, Victim::Agent, Victim::Node][(run as usize - 1) % 3];
-    let marks = operation.marks();
-    let mark = dice
-        .below(marks.len() + 1)
-        .checked_sub(1)
-        .map(|at| marks[at]);
-    let wait = dice.time(if mark.is_some() { WITHIN } else { USUAL });
+    let turn = run as usize - 1;
+    let victim = [Victim::Utility, Victim::Agent, Victim::Node][turn % 3];
+    let phase = turn / 3 % phases.len();
+    let moment = phases[phase].moment(&mut dice);
     let on = running(ground)?;
     let host = &on[dice.below(on.len())];
     let context = || {
         format!(
-            "{} while `backstay {}`, {} ms after {}",
+            "{} while `backstay {}`, {moment}",
             match victim {
                 Victim::Utility => "the utility killed".to_owned(),
                 Victim::Agent => format!("the agent of {host} killed"),
                 Victim::Node => format!("{host} powered off"),
             },
             command.join(" "),
-            wait.as_millis(),
-            mark.unwrap_or("its start"),
         )
     };
 
     let alias = ground.alias(["web1", "web2", "web3"][dice.below(3)])?;
     let probe = Probe::start(&ground.lab, alias, &ProbeOptions::default())?;
-    let done = killed(ground, &command, victim, host, (mark, wait))
+    let done = killed(ground, &command, victim, host, moment)
         .and_then(|killed| Ok((killed, settle(ground, operation, &before, &command)?)));
     // What went wrong first is told first: a lab that is gone ends its prober, too.
     let report = probe.finish();
@@ -149,6 +121,7 @@ fn one(ground: &Ground, operation: Operation, run: u32) -> Result<Figures> {
 
     Ok(Figures::from([
         ("victim".to_owned(), f64::from(victim as u8)),
+        ("phase".to_owned(), f64::from(u32::try_from(phase)?)),
         ("killed_ms".to_owned(), killed.as_secs_f64() * 1_000.0),
         (
             "took_effect".to_owned(),
@@ -172,31 +145,16 @@ fn killed(
     command: &[String],
     victim: Victim,
     host: &str,
-    (mark, wait): (Option<&str>, Duration),
+    moment: Moment,
 ) -> Result<Duration> {
+    let agent = ground.lab.agent(host)?;
     let began = Instant::now();
-    let mut child = ground
-        .command(command)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let lines = lines_of(&mut child)?;
-    if let Some(mark) = mark {
-        until_said(&lines, mark)?;
-    }
-    std::thread::sleep(wait);
+    let mut child = ground.spawn_telling(command)?;
+    moment.come(&mut child)?;
     match victim {
         Victim::Utility => child.kill()?,
-        Victim::Agent => {
-            let kill = [
-                "kill",
-                "--kill-whom=main",
-                "--signal=KILL",
-                "backstay-agent",
-            ];
-            // One that is not there, or just starts again, is as good as killed.
-            let _ = ground.run_in(host, "systemctl", &kill);
-        }
+        // One that is not there, or just starts again, is as good as killed.
+        Victim::Agent => drop(agent.is_some_and(Agent::kill)),
         Victim::Node => {
             ground.lab.kill(host)?;
         }
@@ -216,32 +174,6 @@ fn killed(
         ground.lab.wait_ready(host, LIMIT)?;
     }
     Ok(at)
-}
-
-/// What the command says, line by line, as it says it.
-fn lines_of(child: &mut Child) -> Result<Receiver<String>> {
-    let from = child.stderr.take().context("no way out")?;
-    let (say, heard) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            // Nobody listens any more once the moment has come.
-            let _ = say.send(line);
-        }
-    });
-    Ok(heard)
-}
-
-/// Until it has said that, or has ended.
-fn until_said(lines: &Receiver<String>, mark: &str) -> Result<()> {
-    let until = Instant::now() + LIMIT;
-    loop {
-        match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(line) if line.contains(mark) => return Ok(()),
-            Ok(_) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            Err(RecvTimeoutError::Timeout) => bail!("it never said `{mark}`"),
-        }
-    }
 }
 
 /// How it ended.
