@@ -21,6 +21,7 @@ mod alarms;
 mod beat;
 mod begin;
 mod effect;
+mod failed;
 mod hands;
 mod hold;
 mod host;
@@ -118,6 +119,8 @@ pub struct Engine {
     send_now: bool,
     greeted: Mono,
     persist_now: bool,
+    /// The last effect that was asked for is to write the run state.
+    writing: bool,
     answers: ArrayVec<Answer, MAX_SERVICES>,
     orders: ArrayVec<(BeatOrder, Mono), 4>,
     met: Vec<NodeId>,
@@ -156,6 +159,7 @@ impl Engine {
                 gate_restored: None,
                 alias_restored: None,
                 disk_ok: true,
+                run_ok: true,
                 clock_kept: true,
                 wall: None,
                 reference: None,
@@ -183,6 +187,7 @@ impl Engine {
             send_now: false,
             greeted: now,
             persist_now: false,
+            writing: false,
             answers: ArrayVec::new(),
             orders: ArrayVec::new(),
             met: start
@@ -224,48 +229,6 @@ impl Engine {
     /// A bit for each row of the life-cycle table that was taken.
     pub const fn rows_taken(&self) -> u64 {
         self.rows
-    }
-
-    /// What must outlive the agent, while the machine runs.
-    pub fn run_state(&self) -> RunState {
-        RunState {
-            epoch: self.document.epoch,
-            met: self.met.clone(),
-            records: self
-                .services
-                .iter()
-                .filter(|l| l.ballot.term > 0)
-                .map(|l| RunRecord {
-                    service: l.id,
-                    term: l.ballot.term,
-                    holder: l.ballot.holder,
-                    released: l.ballot.released,
-                    successor: l.ballot.successor,
-                })
-                .collect(),
-            holds: self
-                .services
-                .iter()
-                .filter(|l| l.hold.term > 0 || l.hold.released > 0)
-                .map(|l| RunHold {
-                    service: l.id,
-                    asked: l.hold.term,
-                    holding: l.hold.holding.then_some(l.hold.term),
-                    released: l.hold.released,
-                })
-                .collect(),
-            moves: self
-                .services
-                .iter()
-                .map(|l| (l.id, l.unrest.kept()))
-                .filter(|(_, (calm, moves))| *calm > 0 || !moves.is_empty())
-                .map(|(service, (calm, moves))| RunMoves {
-                    service,
-                    calm,
-                    moves,
-                })
-                .collect(),
-        }
     }
 
     // ---- inputs ----
@@ -483,26 +446,6 @@ impl Engine {
         self.settle(now);
     }
 
-    /// That effect could not be carried out.
-    pub fn handle_failed(&mut self, effect: &Effect, now: Mono) {
-        match *effect {
-            Effect::Gate(GateOp::Arm { service, slot } | GateOp::Live { service, slot }) => {
-                self.host.gate_ok = false;
-                self.slot_failed(service, slot);
-            }
-            Effect::Gate(GateOp::Close { service }) => {
-                self.host.gate_ok = false;
-                // An alias that is on no interface is closed, too: before anything else is done or told.
-                self.learn(service, |l| l.close_again = true);
-                self.effects.push_front(Effect::RemoveAddresses(service));
-            }
-            Effect::Gate(GateOp::Guard) => self.host.gate_ok = false,
-            Effect::Persist => self.host.disk_ok = false,
-            _ => {}
-        }
-        self.settle(now);
-    }
-
     /// The revision of the system document that this node has.
     pub fn handle_system(&mut self, revision: u64) {
         self.system_revision = revision;
@@ -513,18 +456,16 @@ impl Engine {
 
     /// What to do next; see the contract above.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        if self.persist_now {
-            self.persist_now = false;
-            return Some(Effect::Persist);
-        }
-        if let Some(effect) = self.effects.pop_front() {
-            return Some(effect);
-        }
-        if self.send_now {
-            self.send_now = false;
-            return Some(Effect::SendBeats);
-        }
-        None
+        self.note_written();
+        let effect = if core::mem::take(&mut self.persist_now) {
+            Some(Effect::Persist)
+        } else if let Some(effect) = self.effects.pop_front() {
+            Some(effect)
+        } else {
+            core::mem::take(&mut self.send_now).then_some(Effect::SendBeats)
+        };
+        self.writing = effect == Some(Effect::Persist);
+        effect
     }
 
     /// When [`Engine::handle_timer`] wants to be called.

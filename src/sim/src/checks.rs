@@ -19,8 +19,8 @@ pub(crate) struct Checks {
     opened: Vec<Vec<u64>>,
     /// By node and service: the highest term it said it released, in this life of the machine.
     released: Vec<Vec<u64>>,
-    /// By voter and service: whom it last said yes to, under which term.
-    yes: BTreeMap<(usize, ServiceId), (u64, NodeId)>,
+    /// By voter and service: under which term it last said yes, to whom, and when that had asked.
+    yes: BTreeMap<(usize, ServiceId), (u64, NodeId, Option<Mono>)>,
     /// By voter, service and asker: the last term asked for, and when by the voter's clock.
     asked: BTreeMap<(usize, ServiceId, NodeId), (u64, Mono)>,
     /// By listener, service and speaker: the highest release heard.
@@ -94,7 +94,7 @@ impl World {
     pub(crate) fn check_open(&mut self, n: usize, s: usize, anew: bool, agent: &Agent) {
         let (who, id) = (self.name(n).to_owned(), self.first.services[s].id);
         if let Some(other) =
-            (0..self.nodes.len()).find(|o| *o != n && self.nodes[*o].is_open(s, self.now))
+            (0..self.nodes.len()).find(|o| *o != n && self.nodes[*o].is_reached(s, self.now))
             && self.is_calm(n, other, self.grace())
         {
             let what = format!("web{} is open on {who} and on {}", s + 1, self.name(other));
@@ -144,9 +144,9 @@ impl World {
         }
     }
 
-    /// Announced only while it is open: block before act.
+    /// Announced only while it is open, or would be if nobody had meddled: block before act.
     pub(crate) fn check_announcement(&mut self, n: usize, s: usize, torn: bool) {
-        if !torn && !self.nodes[n].is_open(s, self.now) {
+        if !torn && !self.nodes[n].gates[s].is_due_open(self.now) {
             let what = format!(
                 "{} announces web{} with its gate closed",
                 self.name(n),
@@ -158,7 +158,8 @@ impl World {
 
     /// Stopped only after it was closed: block before act.
     pub(crate) fn check_stop(&mut self, n: usize, s: usize) {
-        if self.nodes[n].is_open(s, self.now) {
+        let refused = self.nodes[n].refuses.gate > 0; // then it runs out by itself
+        if self.nodes[n].is_open(s, self.now) && !refused {
             let what = format!("{} stops web{} with its gate open", self.name(n), s + 1);
             self.fail("order of effects", what);
         }
@@ -298,8 +299,11 @@ impl World {
     /// Invariants 3 and 4.
     fn check_yes(&mut self, n: usize, answer: &backstay_core::engine::Answer) {
         let key = (n, answer.service);
-        let now = (answer.term, answer.asker);
-        let Some((term, holder)) = self.checks.yes.insert(key, now) else {
+        let asked = (self.checks.asked)
+            .get(&(n, answer.service, answer.asker))
+            .map(|(_, at)| *at);
+        let now = (answer.term, answer.asker, asked);
+        let Some((term, holder, then)) = self.checks.yes.insert(key, now) else {
             return;
         };
         if holder == answer.asker {
@@ -310,14 +314,11 @@ impl World {
             self.fail("invariant 3", what);
             return;
         }
-        let at = |who: NodeId| self.checks.asked.get(&(n, answer.service, who)).copied();
         let heard = self.checks.heard_release.get(&(n, answer.service, holder));
         if heard.is_some_and(|(released, _)| *released >= term) {
             return;
         }
-        let (Some((_, then)), Some((_, since))) =
-            (at(holder).filter(|(t, _)| *t == term), at(answer.asker))
-        else {
+        let (Some(then), Some(since)) = (then, asked) else {
             return;
         };
         let gap = ns(since.since(then));

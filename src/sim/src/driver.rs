@@ -1,8 +1,9 @@
 //! The driver of an engine, by the contract of `backstay_core::engine`, on the machine's model.
 
+use core::time::Duration;
 use std::rc::Rc;
 
-use backstay_core::engine::{Effect, GateOp, HostEvent};
+use backstay_core::engine::{Effect, GateOp, HostEvent, Presence};
 use backstay_core::model::{NodeId, ServiceId};
 
 use crate::machine::{JIFFY, MS, Ns, ns};
@@ -73,6 +74,10 @@ impl World {
                     self.note(n, || "has handed over".to_owned());
                     return End::HandedOver;
                 }
+                Hand::Effect(effect) if self.is_refused(n, &effect) => {
+                    self.note(n, || format!("  refused: {effect:?}"));
+                    agent.engine.handle_failed(&effect, self.local(n));
+                }
                 Hand::Effect(effect) => self.carry_out(n, agent, &effect),
             }
         }
@@ -89,6 +94,65 @@ impl World {
         }
         let after = self.nodes[n].clock.when(at).saturating_sub(self.now);
         self.post(after, Event::Timer(n, agent.timer));
+    }
+
+    /// Not everything is refused: some of it gets through.
+    fn is_refused(&mut self, n: usize, effect: &Effect) -> bool {
+        let refuses = self.nodes[n].refuses;
+        let kind = match effect {
+            Effect::Persist => refuses.run,
+            Effect::Gate(GateOp::Arm { .. } | GateOp::Live { .. } | GateOp::Close { .. }) => {
+                refuses.gate
+            }
+            Effect::AddAddresses(_) | Effect::RemoveAddresses(_) => refuses.addresses,
+            _ => 0,
+        };
+        if kind == 0 || self.rng.chance(200) {
+            return false;
+        }
+        let life = self.nodes[n].life;
+        if let Effect::Gate(GateOp::Arm { service, .. } | GateOp::Live { service, .. }) = *effect {
+            let hold = ns(self.first.hold());
+            self.on(service, |w, s| w.nodes[n].gates[s].miss(w.now + hold));
+        }
+        match effect {
+            // The agent looks at its machine by itself: the gate every 10 s, addresses every 2 s.
+            Effect::Gate(_) if !refuses.verified => {
+                self.nodes[n].refuses.verified = true;
+                let after = self.rng.between(1, 10_000) * MS;
+                let event = HostEvent::Gate { intact: true };
+                self.post(after, Event::Input(n, life, Input::Host(event)));
+            }
+            Effect::AddAddresses(service) | Effect::RemoveAddresses(service) => {
+                let after = self.rng.between(1, 2_000) * MS;
+                self.on(*service, |w, s| w.post(after, Event::Look(n, life, s)));
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// A3, A4: the agent looks whether the alias is up.
+    pub(crate) fn look(&mut self, n: usize, s: usize) {
+        let event = HostEvent::AliasPresent {
+            service: self.first.services[s].id,
+            present: presence(self.nodes[n].addresses[s]),
+        };
+        self.hand_in(n, Input::Host(event));
+    }
+
+    /// Another program empties the gate; the agent restores it, without the slots.
+    pub(crate) fn flush(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        for gate in &mut node.gates {
+            gate.flush();
+        }
+        node.refuses.flushed = true;
+        let life = node.life;
+        self.note(n, || "another program flushes the gate".to_owned());
+        let took = Duration::from_millis(1);
+        let event = HostEvent::GateRestored { took };
+        self.post(MS, Event::Input(n, life, Input::Host(event)));
     }
 
     fn carry_out(&mut self, n: usize, agent: &Agent, effect: &Effect) {
@@ -108,9 +172,13 @@ impl World {
             Effect::AddAddresses(service) => {
                 self.on(service, |w, s| w.nodes[n].addresses[s] = true);
             }
-            Effect::RemoveAddresses(service) => {
-                self.on(service, |w, s| w.nodes[n].addresses[s] = false);
-            }
+            Effect::RemoveAddresses(service) => self.on(service, |w, s| {
+                w.nodes[n].addresses[s] = false;
+                if w.nodes[n].refuses.gate > 0 {
+                    let life = w.nodes[n].life;
+                    w.post(MS, Event::Look(n, life, s)); // that closes it, too
+                }
+            }),
             Effect::Announce { service, .. } => {
                 self.on(service, |w, s| w.check_announcement(n, s, agent.torn));
             }
@@ -211,6 +279,11 @@ impl World {
         let life = self.nodes[n].life;
         self.post(after, Event::Fetched(from, n, life));
     }
+}
+
+/// As the agent says it.
+pub(crate) const fn presence(up: bool) -> Presence {
+    if up { Presence::All } else { Presence::None }
 }
 
 /// The fault that waits for this boundary.

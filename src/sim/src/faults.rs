@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use backstay_core::engine::{HostEvent, Order, OrderKind, Presence};
-use backstay_core::model::{ClusterDocument, Fallback, Lock, Maintenance, NodeName};
+use backstay_core::engine::{HostEvent, Order, OrderKind};
+use backstay_core::model::{ClusterDocument, Fallback, Lock, Maintenance, NodeName, Profile};
 
+use crate::driver::presence;
 use crate::machine::{MS, Ns, SEC, Units, ns};
 use crate::node::{Input, Power, Trap};
 use crate::rng::Rng;
@@ -12,12 +13,13 @@ use crate::world::{Event, World, wall};
 
 /// Least faults of a seed.
 const FAULTS: u32 = 20;
-/// Least true time before the healing.
+/// Least true time before the healing; where beats come every 50 ms as many faults fit into less.
 const LASTS: Ns = 600 * SEC;
+const LASTS_FAST: Ns = 200 * SEC;
 
 /// A kind of fault or order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Kill,
     Revive,
     Leave,
@@ -36,6 +38,10 @@ enum Kind {
     UnitsEnd,
     Address,
     Mend,
+    RefuseGate,
+    RefuseRun,
+    RefuseAddresses,
+    Flush,
 }
 
 /// A fault that lasts until it is healed.
@@ -44,6 +50,7 @@ pub(crate) enum Lasting {
     Cut(usize, usize, Option<usize>),
     Isolated(usize),
     Foreign(usize),
+    Refuses(usize, Kind),
 }
 
 /// Where the script stands.
@@ -129,10 +136,29 @@ const ALL: &[(Kind, u64)] = &[
     (Kind::Mend, 4),
 ];
 
+const REFUSALS: &[(Kind, u64)] = &[
+    (Kind::Kill, 8),
+    (Kind::Revive, 8),
+    (Kind::Leave, 5),
+    (Kind::CrashAgent, 6),
+    (Kind::CrashAtBoundary, 6),
+    (Kind::PauseAtBoundary, 6),
+    (Kind::Cut, 3),
+    (Kind::Isolate, 4),
+    (Kind::Order, 16),
+    (Kind::Document, 12),
+    (Kind::Mend, 4),
+    (Kind::RefuseGate, 14),
+    (Kind::RefuseRun, 14),
+    (Kind::RefuseAddresses, 8),
+    (Kind::Flush, 8),
+];
+
 impl Script {
-    pub(crate) fn of(rng: &mut Rng, _document: &ClusterDocument) -> Self {
+    pub(crate) fn of(rng: &mut Rng, refusals: bool) -> Self {
+        let kinds = rng.pick(&[CALM, AGENTS, NETWORK, ALL, ALL]);
         Self {
-            kinds: rng.pick(&[CALM, AGENTS, NETWORK, ALL, ALL]),
+            kinds: if refusals { REFUSALS } else { kinds },
             stage: Stage::Faults,
             lasting: Vec::new(),
             faults: 0,
@@ -193,7 +219,12 @@ impl World {
 
     fn next_fault(&mut self) {
         let s = &self.script;
-        if s.faults >= FAULTS && s.quiets >= 2 && self.now >= LASTS {
+        let lasts = if self.first.profile == Profile::Fast {
+            LASTS_FAST
+        } else {
+            LASTS
+        };
+        if s.faults >= FAULTS && s.quiets >= 2 && self.now >= lasts {
             self.heal_all();
             self.script.stage = Stage::Healed;
             let soon = 2 * SEC + 3 * ns(self.first.beat());
@@ -311,15 +342,17 @@ impl World {
                 let present = self.rng.chance(500);
                 self.nodes[n].addresses[s] = present;
                 let service = self.first.services[s].id;
-                let present = if present {
-                    Presence::All
-                } else {
-                    Presence::None
-                };
+                let present = presence(present);
                 let event = HostEvent::AliasPresent { service, present };
                 let life = self.nodes[n].life;
                 self.post(MS, Event::Input(n, life, Input::Host(event)));
             }
+            Kind::RefuseGate | Kind::RefuseRun | Kind::RefuseAddresses => {
+                self.note(n, || format!("{kind:?} begins"));
+                *self.refusals(n, kind) += 1;
+                self.script.lasting.push(Lasting::Refuses(n, kind));
+            }
+            Kind::Flush => self.flush(n),
             Kind::Mend => {
                 self.script.faults -= 1;
                 for n in 0..self.nodes.len() {
@@ -477,6 +510,15 @@ impl World {
         format!("works on {} for {lasts} s, moves: {moves}", member.name)
     }
 
+    fn refusals(&mut self, n: usize, kind: Kind) -> &mut u8 {
+        let refuses = &mut self.nodes[n].refuses;
+        match kind {
+            Kind::RefuseGate => &mut refuses.gate,
+            Kind::RefuseRun => &mut refuses.run,
+            _ => &mut refuses.addresses,
+        }
+    }
+
     fn heal(&mut self, at: usize) {
         let now = self.now;
         match self.script.lasting.swap_remove(at) {
@@ -488,6 +530,10 @@ impl World {
             Lasting::Isolated(n) => {
                 self.net.isolate(n, false, now);
                 self.note(n, || "is no longer isolated".to_owned());
+            }
+            Lasting::Refuses(n, kind) => {
+                self.note(n, || format!("{kind:?} ends"));
+                *self.refusals(n, kind) -= 1;
             }
             Lasting::Foreign(s) => {
                 if !self.script.foreign_is_active(s) {

@@ -78,6 +78,11 @@ impl Gate {
         self.slots.iter().any(open)
     }
 
+    /// A slot that was live lasts, or would if it had not been flushed or had been armed again.
+    pub(crate) const fn is_due_open(&self, now: Ns) -> bool {
+        self.open_until > now
+    }
+
     /// PROTOCOL 14.
     pub(crate) const fn arm(&mut self, slot: u8, now: Ns, until: Ns) {
         self.slots[slot as usize] = Slot {
@@ -110,6 +115,18 @@ impl Gate {
     pub(crate) fn close(&mut self) {
         self.slots = Default::default();
         self.open_until = 0;
+    }
+
+    /// It was refused to arm a slot until then or to make it live: its holder goes on under the same term and may open it again.
+    pub(crate) fn miss(&mut self, until: Ns) {
+        if self.open_until > 0 {
+            self.open_until = self.open_until.max(until);
+        }
+    }
+
+    /// Another program took all slots away; nothing of it has expired.
+    pub(crate) fn flush(&mut self) {
+        self.slots = Default::default();
     }
 
     /// A machine that stood still for `by` finds its slots' time standing where it was.

@@ -118,7 +118,7 @@ pub(crate) struct Node {
     /// Counts ends of its machine.
     pub(crate) machine_life: u32,
     /// The agent, if one runs.
-    pub(crate) agent: Option<Agent>,
+    pub(crate) agent: Option<Box<Agent>>,
     /// Memory-backed: survives the agent, not the machine.
     pub(crate) run: Option<RunState>,
     /// On disk: starts of its agent.
@@ -143,6 +143,30 @@ pub(crate) struct Node {
     pub(crate) thawed: Option<Ns>,
     /// It is stopping in good order and will be off when handed over.
     pub(crate) leaving: bool,
+    /// What it refuses its agent now.
+    pub(crate) refuses: Refusals,
+}
+
+/// Effects that a machine refuses: how many faults there are of each kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Refusals {
+    /// Changes of the gate.
+    pub(crate) gate: u8,
+    /// Writing the run state.
+    pub(crate) run: u8,
+    /// Changes of addresses.
+    pub(crate) addresses: u8,
+    /// Its agent will look at the gate by itself.
+    pub(crate) verified: bool,
+    /// Its gate was flushed, and its agent does not know yet.
+    pub(crate) flushed: bool,
+}
+
+impl Refusals {
+    /// Anything.
+    pub(crate) const fn any(self) -> bool {
+        self.gate + self.run + self.addresses > 0
+    }
 }
 
 impl Node {
@@ -167,12 +191,18 @@ impl Node {
             well_since: 0,
             thawed: None,
             leaving: false,
+            refuses: Refusals::default(),
         }
     }
 
     /// Its alias passes packets now.
     pub(crate) fn is_open(&self, service: usize, now: Ns) -> bool {
         self.power == Power::On && self.gates[service].is_open(now)
+    }
+
+    /// Its alias is open and on an interface: taking it off is how an agent closes a gate that it can't set.
+    pub(crate) fn is_reached(&self, service: usize, now: Ns) -> bool {
+        self.addresses[service] && self.is_open(service, now)
     }
 
     /// Its agent runs and is not held up.
@@ -189,6 +219,8 @@ impl Node {
         self.agent = None;
         self.run = None;
         self.leaving = false;
+        self.refuses.flushed = false;
+        self.refuses.verified = false;
         self.gates = vec![Gate::default(); services];
         self.addresses = vec![false; services];
         self.units = vec![Units::Off; services];

@@ -77,7 +77,8 @@ impl World {
         if !healed && (0..self.nodes.len()).any(|n| strange(&n)) {
             return;
         }
-        if self.net.is_cut_anywhere() || alive.is_empty() {
+        let refused = self.nodes.iter().any(|node| node.refuses.any());
+        if self.net.is_cut_anywhere() || alive.is_empty() || refused {
             self.check_apart();
             return;
         }
@@ -196,6 +197,12 @@ impl World {
             {
                 let what = format!("its units are {:?}", self.nodes[at].units[s]);
                 bad = Some(("F2", tell(&what)));
+            }
+            if healed
+                && let Some(at) = runs
+                && !self.nodes[at].addresses[s]
+            {
+                bad = Some(("A3", tell("its alias is not up")));
             }
         }
         if let Some((rule, what)) = bad {

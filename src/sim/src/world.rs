@@ -24,8 +24,23 @@ pub struct Options {
     pub prepare: Option<fn(&mut Engine)>,
     /// Admins also work on nodes (F17). Without it a seed means what it meant before there was that.
     pub maintenance: bool,
+    /// Machines also refuse what their agents want done. The same holds for older seeds.
+    pub refusals: bool,
     /// Keep what happened, to be shown.
     pub trace: bool,
+}
+
+impl Options {
+    /// What there is besides faults goes by seed.
+    pub const fn mixed(seed: u64) -> Self {
+        Self {
+            nodes: None,
+            prepare: None,
+            maintenance: matches!(seed % 10, 5 | 9),
+            refusals: matches!(seed % 10, 6..=9),
+            trace: false,
+        }
+    }
 }
 
 /// A broken rule.
@@ -52,6 +67,8 @@ pub(crate) enum Event {
     Input(usize, u32, Input),
     /// A fetched document arrives: from, to, life, the asked-for node's life.
     Fetched(usize, usize, u32),
+    /// The agent of that life looks at its addresses of that service.
+    Look(usize, u32, usize),
     /// A paused agent goes on.
     Resume(usize, u32),
     /// A frozen machine goes on.
@@ -110,7 +127,7 @@ impl World {
             .collect();
         let net = Net::of(&mut rng, size, links);
         let temper = Temper::of(&mut rng);
-        let script = Script::of(&mut rng, &document);
+        let script = Script::of(&mut rng, options.refusals);
         let mut world = Self {
             now: SEC,
             queue: BTreeMap::new(),
@@ -181,6 +198,7 @@ impl World {
         | Event::Units(n, ..)
         | Event::Input(n, ..)
         | Event::Fetched(_, n, _)
+        | Event::Look(n, ..)
         | Event::Resume(n, _)
         | Event::Begin(n, _)
         | Event::PowerOff(n, _) = event
@@ -209,6 +227,11 @@ impl World {
                 }
             }
             Event::Fetched(from, to, life) => self.fetched(from, to, life),
+            Event::Look(n, life, s) => {
+                if self.nodes[n].life == life {
+                    self.look(n, s);
+                }
+            }
             Event::Resume(n, life) => self.resume(n, life),
             Event::Thaw(n) => self.thaw(n),
             Event::Begin(n, life) => {
@@ -257,7 +280,7 @@ impl World {
         if let Some(prepare) = self.options.prepare {
             prepare(&mut engine);
         }
-        let mut agent = Agent::new(engine, self.now, blank);
+        let mut agent = Box::new(Agent::new(engine, self.now, blank));
         agent.nonce = nonce;
         if self.script.stage == crate::faults::Stage::Faults && self.rng.chance(50) {
             let lasts = self.rng.between(1, 3) * ns(self.first.hold()) / 2;
@@ -283,7 +306,7 @@ impl World {
         self.drive(n);
     }
 
-    fn hand_in(&mut self, n: usize, input: Input) {
+    pub(crate) fn hand_in(&mut self, n: usize, input: Input) {
         let Some(agent) = &mut self.nodes[n].agent else {
             return;
         };
@@ -313,7 +336,16 @@ impl World {
             Input::Document(document) => {
                 agent.engine.handle_document(document.as_ref().clone(), now);
             }
-            Input::Host(event) => agent.engine.handle_host(event, now),
+            Input::Host(event) => {
+                if matches!(
+                    event,
+                    HostEvent::Gate { intact: true } | HostEvent::GateRestored { .. }
+                ) {
+                    self.nodes[n].refuses.flushed = false;
+                    self.nodes[n].refuses.verified = false;
+                }
+                agent.engine.handle_host(event, now);
+            }
             Input::Order(order) => {
                 let said = agent.engine.handle_order(order, now);
                 if self.options.trace {
@@ -367,6 +399,7 @@ impl World {
             return;
         }
         node.life += 1;
+        node.refuses.verified = false;
         let life = node.life;
         self.note(n, || {
             format!("agent is killed, starts again in {} ms", again / MS)

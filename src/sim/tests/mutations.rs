@@ -50,3 +50,14 @@ fn f14_to_start_while_a_stop_is_pending_is_found() {
         "{found:?}"
     );
 }
+
+#[test]
+fn protocol_17_to_go_on_as_if_nothing_had_failed_is_found() {
+    let options = Options {
+        prepare: Some(|e| e.mutate(Mutation::IgnoresFailures)),
+        refusals: true,
+        ..Options::default()
+    };
+    let found = (0..500).find_map(|seed| run(seed, options).failure);
+    assert!(found.is_some_and(|f| f.rule != "simulator"));
+}

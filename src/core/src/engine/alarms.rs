@@ -239,7 +239,7 @@ fn describe(
             format!(
                 "the state folder of {n} can't be written; services go on, changes are refused"
             ),
-            format!("make room in /var/lib/backstay on {n}"),
+            format!("make room in /var/lib/backstay and /run on {n}"),
         ),
         Kind::LinkDown => (
             "link-down",

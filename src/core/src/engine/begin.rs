@@ -1,4 +1,4 @@
-//! What a new document and a new start make of what is known.
+//! What a new document and a new start make of what is known; what an agent leaves to its next start.
 
 use crate::model::MAX_SERVICES;
 use crate::time::Mono;
@@ -7,7 +7,7 @@ use super::lifecycle::{Event, Phase};
 use super::local::{self, Local, Standing};
 use super::membership::Peer;
 use super::why::Why;
-use super::{Effect, Engine, GateOp, RunState};
+use super::{Effect, Engine, GateOp, RunHold, RunMoves, RunRecord, RunState};
 
 impl Engine {
     /// Brings peers and services into the document's order, keeping what is known of them.
@@ -77,6 +77,48 @@ impl Engine {
         }
     }
 
+    /// What must outlive the agent, while the machine runs.
+    pub fn run_state(&self) -> RunState {
+        RunState {
+            epoch: self.document.epoch,
+            met: self.met.clone(),
+            records: self
+                .services
+                .iter()
+                .filter(|l| l.ballot.term > 0)
+                .map(|l| RunRecord {
+                    service: l.id,
+                    term: l.ballot.term,
+                    holder: l.ballot.holder,
+                    released: l.ballot.released,
+                    successor: l.ballot.successor,
+                })
+                .collect(),
+            holds: self
+                .services
+                .iter()
+                .filter(|l| l.hold.term > 0 || l.hold.released > 0)
+                .map(|l| RunHold {
+                    service: l.id,
+                    asked: l.hold.term,
+                    holding: l.hold.holding.then_some(l.hold.term),
+                    released: l.hold.released,
+                })
+                .collect(),
+            moves: self
+                .services
+                .iter()
+                .map(|l| (l.id, l.unrest.kept()))
+                .filter(|(_, (calm, moves))| *calm > 0 || !moves.is_empty())
+                .map(|(service, (calm, moves))| RunMoves {
+                    service,
+                    calm,
+                    moves,
+                })
+                .collect(),
+        }
+    }
+
     /// The agent restarted on a machine that did not (PROTOCOL 21, A5).
     pub(super) fn restore(&mut self, run: &RunState, now: Mono) {
         for record in &run.records {
@@ -87,6 +129,7 @@ impl Engine {
                 l.ballot.holder = record.holder;
                 l.ballot.released = record.released;
                 l.ballot.successor = record.successor;
+                l.written.granted = record.term;
             });
         }
         for kept in &run.moves {
@@ -107,6 +150,8 @@ impl Engine {
             local.saw(held.asked);
             local.hold.term = held.asked;
             local.hold.released = held.released;
+            local.written.asked = held.asked;
+            local.written.released = held.released;
             if held.holding == Some(held.asked) {
                 if let Some(slot) = open.filter(|_| !barred) {
                     // How long it still lasts is not known: it counts until this node is heard.

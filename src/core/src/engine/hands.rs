@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use crate::model::{MAX_SERVICES, RuleId, Safety, ServiceId};
+use crate::model::{MAX_SERVICES, RuleId};
 use crate::time::Mono;
 
 use super::effect::{Effect, GateOp, Presence};
@@ -13,7 +13,7 @@ use super::local::Local;
 use super::mutation::Mutation;
 use super::placement::{Room, Want};
 use super::why::Why;
-use super::{Engine, NodeState, RHO};
+use super::{Engine, NodeState};
 
 /// A2: how often an alias that is waited for is probed again.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
@@ -236,6 +236,7 @@ impl Engine {
     fn take_term(&mut self, i: usize, now: Mono) {
         let me = self.me;
         let local = &mut self.services[i];
+        local.close_again = false; // what it would close is what is opened now
         local.hold.take(local.highest);
         local.highest = local.hold.term;
         local.given = None;
@@ -286,6 +287,7 @@ impl Engine {
 
     /// With each beat: everything that is held gets its next slot.
     pub(super) fn renew(&mut self, now: Mono) {
+        self.persist_now |= !self.host.run_ok;
         let mut live = ArrayVec::<_, MAX_SERVICES>::new();
         for i in 0..self.services.len() {
             let service = self.services[i].id;
@@ -298,6 +300,7 @@ impl Engine {
                 && self.is_proven(now)
                 && self.services[i].hold.holding
                 && self.services[i].phase.holds()
+                && !self.is_opening(service)
             {
                 self.services[i].opening = false;
                 let slot = self.arm(i, now);
@@ -314,38 +317,6 @@ impl Engine {
     pub(super) fn is_proven(&self, now: Mono) -> bool {
         let lone = self.alone_at.is_none_or(|at| now >= at);
         lone || self.others().any(|at| self.peers[at].heard.is_some())
-    }
-
-    /// While a beat is composed: a slot that was armed long after this node decided so must not be made
-    /// live, for others may count this node as gone by now; and what would follow it is not done. Slots
-    /// armed in time close by themselves before W has passed for whoever heard the beat before this one
-    /// (PROTOCOL 36). A pause after this check finds its slot expired.
-    pub(super) fn withdraw(&mut self, now: Mono) {
-        if self.breaks(Mutation::IgnoresLapse) {
-            return;
-        }
-        let spare = self.document.wait().mul_f64(1.0 - 2.0 * RHO);
-        let spare = spare.saturating_sub(self.hold_for + self.beat_every);
-        let late_by = spare.clamp(self.beat_every / 4, self.beat_every);
-        for i in 0..self.services.len() {
-            let local = &mut self.services[i];
-            let service = local.id;
-            if !local.hold.holding || !local.phase.holds() {
-                continue;
-            }
-            let waits = |e: &Effect| matches!(e, Effect::Gate(GateOp::Live { service: s, .. }) if *s == service);
-            if !self.effects.iter().any(waits) || !local.hold.withdraw(late_by, now) {
-                continue;
-            }
-            let lapsed = local.hold.has_lapsed(self.hold_for, now);
-            self.effects.retain(|effect| match effect {
-                Effect::AddAddresses(s)
-                | Effect::Announce { service: s, .. }
-                | Effect::StartUnits(s)
-                | Effect::RunHooks { service: s, .. } => !lapsed || *s != service,
-                other => !waits(other),
-            });
-        }
     }
 
     /// A1: sends the announcements that are due.
@@ -486,25 +457,6 @@ impl Engine {
             );
             self.record(None, RuleId::of("S5"), sentence, None, Some(took), now);
         }
-    }
-
-    /// S5: a slot could not be armed or made live. What is held already is kept: closing it would need the gate, too, and
-    /// with both nodes there nobody else takes it. It lapses as if the kernel had closed it. Nothing new is opened.
-    pub(super) fn slot_failed(&mut self, service: ServiceId, slot: u8) {
-        let keep = self.document.safety == Safety::Available;
-        let Some(i) = self.place(service) else { return };
-        let local = &mut self.services[i];
-        if keep && !local.opening {
-            return;
-        }
-        local.hold.slot_failed(slot);
-        self.effects.retain(|effect| match effect {
-            Effect::AddAddresses(s)
-            | Effect::Announce { service: s, .. }
-            | Effect::StartUnits(s)
-            | Effect::RunHooks { service: s, .. } => *s != service,
-            _ => true,
-        });
     }
 
     /// When something will happen by time alone.

@@ -40,18 +40,17 @@ impl Hold {
         self.next = (slot + 1) % GateOp::SLOTS;
     }
 
-    /// Gives up the newest slot if it was decided on more than `late_by` ago. True: it was.
-    pub(super) fn withdraw(&mut self, late_by: Duration, now: Mono) -> bool {
+    /// Gives up the newest slot if it was decided on more than `late_by` ago; without that, in any case. True: it was.
+    pub(super) fn withdraw(&mut self, late_by: Option<Duration>, now: Mono) -> bool {
         let newest = (self.next + GateOp::SLOTS - 1) % GateOp::SLOTS;
         let slot = &mut self.slots[usize::from(newest)];
-        slot.take_if(|armed| now.since(*armed) > late_by).is_some()
+        let late = |armed: &mut Mono| late_by.is_none_or(|by| now.since(*armed) > by);
+        slot.take_if(late).is_some()
     }
 
     /// That slot could not be armed or made live.
     pub(super) fn slot_failed(&mut self, slot: u8) {
-        if let Some(armed) = self.slots.get_mut(usize::from(slot)) {
-            *armed = None;
-        }
+        self.slots[usize::from(slot % GateOp::SLOTS)] = None;
     }
 
     /// When the newest slot runs out by this node's clock: the kernel armed it no earlier than it was

@@ -20,6 +20,8 @@ pub(super) struct Host {
     /// When others last changed what aliases are up, and it was put right.
     pub(super) alias_restored: Option<Mono>,
     pub(super) disk_ok: bool,
+    /// The run state could be written the last time.
+    pub(super) run_ok: bool,
     pub(super) clock_kept: bool,
     /// Seconds since 1970 UTC, at this reading.
     pub(super) wall: Option<(u64, Mono)>,
@@ -36,7 +38,7 @@ impl Host {
             gate_lost: !self.gate_ok,
             gate_restored: lately(self.gate_restored),
             alias_restored: lately(self.alias_restored),
-            disk_bad: !self.disk_ok,
+            disk_bad: !self.disk_ok || !self.run_ok,
             clock_loose: !self.clock_kept,
             link_down: !self.link_up,
         }

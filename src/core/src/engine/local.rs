@@ -58,6 +58,15 @@ pub(super) struct Local {
     pub(super) opening: bool,
     /// The gate could not be closed and must be tried again before anything is released.
     pub(super) close_again: bool,
+    pub(super) written: Written,
+}
+
+/// What of it the run state has: nothing above that is told (PROTOCOL 35, invariant 12).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Written {
+    pub(super) asked: u64,
+    pub(super) released: u64,
+    pub(super) granted: u64,
 }
 
 /// What the document says of the service, with members by their place in it.
@@ -209,6 +218,7 @@ impl Local {
             given_away: None,
             opening: false,
             close_again: false,
+            written: Written::default(),
         }
     }
 

@@ -14,6 +14,8 @@ pub enum Mutation {
     IgnoresLocks,
     /// F14: starts while another still stops.
     IgnoresStops,
+    /// PROTOCOL 17, 35: goes on as if what failed had been done.
+    IgnoresFailures,
 }
 
 #[cfg(feature = "mutations")]

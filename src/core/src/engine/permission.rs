@@ -20,6 +20,9 @@ impl Engine {
         if !self.host.gate_ok {
             return Err((Why::NoGate, None));
         }
+        if !self.host.run_ok {
+            return Err((Why::Unwritten, None));
+        }
         if self.breaks(Mutation::TakesAtOnce) {
             return Ok(());
         }

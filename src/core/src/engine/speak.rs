@@ -35,6 +35,10 @@ impl Engine {
         beat.agent = self.version;
         self.speak_of_services(&mut beat, now);
         beat.answers = core::mem::take(&mut self.answers);
+        beat.answers.retain(|answer| {
+            let granted = |l: &Local| l.id == answer.service && answer.term <= l.written.granted;
+            answer.verdict != Verdict::Yes || self.services.iter().any(granted)
+        });
         beat.hears.clear();
         for at in self.others() {
             let peer = &self.peers[at];
@@ -96,7 +100,8 @@ impl Engine {
                 beat.would.push(local.id);
             }
             let hold = &local.hold;
-            if hold.released > 0 && !hold.holding && hold.released >= local.highest {
+            let closed = hold.released <= local.written.released && !local.close_again;
+            if hold.released > 0 && !hold.holding && hold.released >= local.highest && closed {
                 beat.released.push(Released {
                     service: local.id,
                     term: hold.released,
@@ -104,7 +109,8 @@ impl Engine {
                 });
             }
         }
-        for local in self.held().filter(|l| !self.is_void(l, now)) {
+        let told = |l: &&Local| l.hold.term <= l.written.asked && !self.is_void(l, now);
+        for local in self.held().filter(told) {
             beat.asks.push(Ask {
                 service: local.id,
                 term: local.hold.term,
@@ -167,7 +173,8 @@ impl Engine {
             };
             let terms = self.terms(i, at, beat.revision, now);
             let ballot = self.services[i].ballot;
-            let verdict = if self.services[i].asks() || self.goes_before(i, at, now) {
+            let has = self.services[i].asks() || self.services[i].close_again;
+            let verdict = if has || self.goes_before(i, at, now) {
                 Verdict::Refused(super::Refused::Heard, 0) // S1: it has it itself, or is about to
             } else {
                 ballot.would(beat.from, &terms, now)
@@ -229,7 +236,11 @@ impl Engine {
             };
             let local = &mut self.services[i];
             local.saw(released.term);
-            if released.term >= local.highest {
+            // Two nodes may have taken one term, each on its side of a cut (S1): what the one releases is not given by the
+            // other, least of all to that other.
+            let ballot = &local.ballot;
+            let its_own = ballot.term < released.term || ballot.holder == Some(beat.from);
+            if its_own && released.term >= local.highest {
                 let given = Some((released.term, released.successor));
                 if local.given != given {
                     local.given = given;

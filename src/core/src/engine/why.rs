@@ -67,6 +67,8 @@ pub(super) enum Why {
     CutOff,
     /// S5.
     NoGate,
+    /// PROTOCOL 17.
+    Unwritten,
 }
 
 impl Why {
@@ -80,6 +82,7 @@ impl Why {
             | Self::HeldBy(_)
             | Self::LastHolder
             | Self::NoGate
+            | Self::Unwritten
             | Self::HomeUnprotected(_) => "S5",
             Self::Locked(_) => "L1",
             Self::Stopped => "F16",
@@ -136,6 +139,7 @@ impl Why {
             Self::NeverHeard(n) => format!("its home {} was never heard since this machine started", node(n)),
             Self::CutOff => "this node hears nobody, and its own link or reference address does not answer: it may be the one cut off".to_owned(),
             Self::NoGate => "the kernel's gate can't be set here".to_owned(),
+            Self::Unwritten => "what must outlive the agent can't be written here (/run)".to_owned(),
         }
     }
 }
