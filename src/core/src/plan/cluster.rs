@@ -6,12 +6,13 @@ use ipnet::IpNet;
 
 use super::boot;
 use super::draft::Draft;
-use super::know::{names, refusal, span};
+use super::know::{names, refusal};
 use super::{AddClusterNode, Aim, ConsequenceKind, CreateCluster, NewService, Plan};
 use crate::model::{
     AddressKind, Alias, ClusterDocument, Failover, Fallback, Instances, Key, Member, NodeId,
     NodeName, Problem, Role, Safety, Service, ServiceId, Timing, Topology, Unit, WithoutMajority,
 };
+use crate::time::span;
 
 pub(super) fn create(mut draft: Draft<'_>, wanted: &CreateCluster) -> Result<Plan, Vec<Problem>> {
     let homes = homes(&wanted.services);

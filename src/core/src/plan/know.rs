@@ -1,7 +1,4 @@
 //! Looking things up in the situation; what is missing is said, not guessed.
-
-use core::time::Duration;
-
 use super::Situation;
 use super::goal::view_of;
 use crate::engine::{AlarmView, ClusterView, NodeState, ServiceState, ServiceView};
@@ -286,15 +283,4 @@ pub(super) fn names<'n>(of: impl IntoIterator<Item = &'n NodeName>) -> String {
 /// Members' names in a row.
 pub(super) fn member_names<'m>(of: impl IntoIterator<Item = &'m Member>) -> String {
     names(of.into_iter().map(|m| &m.name))
-}
-
-/// A time for people: `300 s`, `0.3 s`.
-pub(super) fn span(time: Duration) -> String {
-    let ms = time.as_millis();
-    if ms.is_multiple_of(1000) {
-        format!("{} s", ms / 1000)
-    } else {
-        let tenths = format!("{}.{:03}", ms / 1000, ms % 1000);
-        format!("{} s", tenths.trim_end_matches('0'))
-    }
 }

@@ -1,11 +1,12 @@
 //! Locks (section L).
 
 use super::draft::Draft;
-use super::know::{Whereabouts, refusal, span};
+use super::know::{Whereabouts, refusal};
 use super::settings::returns_home;
 use super::{ConsequenceKind, Plan};
 use crate::engine::NodeState;
 use crate::model::{ClusterDocument, Fallback, Lock, Problem, Service, ServiceName};
+use crate::time::span;
 
 pub(super) fn lock(
     mut draft: Draft<'_>,

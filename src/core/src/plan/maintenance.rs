@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use super::draft::Draft;
-use super::know::{Whereabouts, names, refusal, span};
+use super::know::{Whereabouts, names, refusal};
 use super::lock::unlocked;
 use super::settings::returns_home;
 use super::{Aim, ConsequenceKind, Plan};
@@ -13,6 +13,7 @@ use crate::engine::NodeState;
 use crate::model::{
     ClusterDocument, ClusterName, Fallback, Lock, Maintenance, NodeName, Problem, Role, Service,
 };
+use crate::time::span;
 
 pub(super) fn begin(
     mut draft: Draft<'_>,

@@ -1,13 +1,14 @@
 //! C16: a new machine takes the place of a dead node.
 
 use super::draft::Draft;
-use super::know::{Whereabouts, because, refusal, span};
+use super::know::{Whereabouts, because, refusal};
 use super::{Aim, ConsequenceKind, Plan, StepKind};
 use crate::engine::NodeState;
 use crate::model::{
     ClusterDocument, Fallback, Former, Member, NodeName, Problem, Replacement, Role, Service,
     SystemNode,
 };
+use crate::time::span;
 
 pub(super) fn replace(
     mut draft: Draft<'_>,

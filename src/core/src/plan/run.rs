@@ -1,10 +1,11 @@
 //! Where services run: move, start, stop.
 
 use super::draft::Draft;
-use super::know::{Whereabouts, because, names, refusal, span};
+use super::know::{Whereabouts, because, names, refusal};
 use super::{Aim, ConsequenceKind, MoveOrder, Plan, Target};
 use crate::engine::NodeState;
 use crate::model::{ClusterDocument, Fallback, NodeName, Problem, Role, Service, ServiceName};
+use crate::time::span;
 
 pub(super) fn move_to(
     mut draft: Draft<'_>,

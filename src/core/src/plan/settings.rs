@@ -1,10 +1,10 @@
 //! Settings of a cluster and of a service.
 
 use super::draft::Draft;
-use super::know::span;
 use super::{ConsequenceKind, Plan, SetCluster, SetService};
 use crate::engine::{NodeState, ServiceState};
 use crate::model::{ClusterDocument, Failover, Fallback, Problem, Service, WithoutMajority};
+use crate::time::span;
 
 pub(super) fn set_cluster(mut draft: Draft<'_>, wanted: &SetCluster) -> Result<Plan, Vec<Problem>> {
     let found = draft.now.cluster(&wanted.cluster);

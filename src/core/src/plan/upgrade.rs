@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::draft::Draft;
-use super::know::{names, refusal, span};
+use super::know::{names, refusal};
 use super::{Aim, ConsequenceKind, Plan, StepKind, UpgradeNodes};
 use crate::engine::{NodeState, ServiceState, Severity};
 use crate::model::{ClusterDocument, NodeName, Problem, SystemRole};
+use crate::time::span;
 
 /// How long a restart of the agent takes on a busy machine; a hold has to be longer.
 const RESTART: core::time::Duration = core::time::Duration::from_secs(1);

@@ -56,7 +56,7 @@ pub(super) fn action(verb: NodeVerb) -> Result<Action, Failure> {
         } => Action::Maintain {
             node,
             reason,
-            until: (wall_ms() / 1000).saturating_add(time.as_secs().max(1)),
+            until: (wall_ms() / 1000).saturating_add(time.as_secs()),
             moves,
         },
         NodeVerb::Role { node, role } => {

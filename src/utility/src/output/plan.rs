@@ -38,7 +38,13 @@ pub fn plan(plan: &Plan, checks: &[Check], overrides: &Overrides, style: Style) 
 /// consequences; only who wrote a document themselves wants to see it key by key.
 pub fn changes(plan: &Plan) -> impl Iterator<Item = &Difference> {
     let written = plan.command.starts_with("backstay apply");
-    let changed = move |d: &&Difference| written || (d.before.is_some() && d.after.is_some());
+    let whole = |d: &&Difference| {
+        [", lock, ", ", maintenance, "]
+            .iter()
+            .any(|w| d.place.contains(w))
+    };
+    let changed =
+        move |d: &&Difference| written || (d.before.is_some() && d.after.is_some() && !whole(d));
     plan.differences.iter().filter(changed)
 }
 

@@ -1,7 +1,10 @@
 //! Who is in the cluster, and how it is protected.
 
+use core::time::Duration;
+
 use super::{Found, is_plain, repeated};
 use crate::model::{ClusterDocument, MAX_MOVES_PER_HOUR, Role, Safety};
+use crate::time::span;
 
 /// Most regular nodes (C1).
 const MOST_REGULAR: usize = 10;
@@ -107,9 +110,10 @@ pub(super) fn f17_maintenance(d: &ClusterDocument, found: &mut Found) {
             found.add(
                 "F17",
                 &place,
-                format!("its maintenance lasts {lasts} s"),
+                format!("its maintenance lasts {}", span(Duration::from_secs(lasts))),
                 format!(
-                    "1 s to {LONGEST_MAINTENANCE} s (7 days); what takes longer is begun again"
+                    "1 s to {}; what takes longer is begun again",
+                    span(Duration::from_secs(LONGEST_MAINTENANCE))
                 ),
             );
         }

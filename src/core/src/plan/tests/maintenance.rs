@@ -53,7 +53,7 @@ fn f17_what_a_node_carries_is_locked_there_and_all_ends_by_itself() {
     );
     assert_eq!(
         said(&plan, ConsequenceKind::Unlock),
-        ["it ends by itself after 1800 s, with the locks that it put (F17)"]
+        ["it ends by itself after 30 min, with the locks that it put (F17)"]
     );
     assert_eq!(
         said(&plan, ConsequenceKind::Note),
@@ -198,7 +198,7 @@ fn f17_what_can_be_no_maintenance_is_refused() {
     );
     world().refused(
         &until(WALL + 8 * 24 * 3600),
-        &["F17 node n1: its maintenance lasts 691200 s; 1 s to 604800 s (7 days); what takes longer is begun again"],
+        &["F17 node n1: its maintenance lasts 8 d; 1 s to 7 d; what takes longer is begun again"],
     );
     world().refused(
         &Action::Maintain {

@@ -205,7 +205,7 @@ fn l1_a_service_is_locked_where_it_runs() {
     assert_eq!((d.revision, d.epoch), (5, 1)); // A lock begins no epoch.
     assert_eq!(
         said(&plan, ConsequenceKind::Unlock),
-        ["the lock ends by itself after 1800 s (L3)"]
+        ["the lock ends by itself after 30 min (L3)"]
     );
     assert_eq!(
         said(&plan, ConsequenceKind::Outage),
