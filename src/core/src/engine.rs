@@ -26,6 +26,7 @@ mod hands;
 mod hold;
 mod host;
 mod lifecycle;
+mod links;
 mod local;
 mod look;
 mod maintenance;
@@ -53,18 +54,20 @@ use crate::time::Mono;
 use alarms::Alarms;
 use host::Host;
 use lifecycle::{Event, Phase};
+use links::LinkWatch;
 use local::Local;
 use membership::{Bounds, Heard, Peer};
 
 pub use beat::{
     AgentVersion, Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES,
-    MoveReport, Refused, Released, ServiceReport, Verdict, phase,
+    MoveReport, Refused, Released, ServiceReport, SilentLinks, Verdict, phase,
 };
 pub use effect::{
     Effect, GateOp, HostEvent, Order, OrderKind, Presence, Record, RunHold, RunMoves, RunRecord,
     RunState, Stage, Start, Stopped, UnitsState,
 };
 pub use lifecycle::diagram;
+pub use links::MAX_LINKS;
 pub use merge::merge;
 #[doc(hidden)]
 pub use mutation::Mutation;
@@ -133,6 +136,7 @@ pub struct Engine {
     beat: Option<Box<Beat>>,
     effects: VecDeque<Effect>,
     alarms: Alarms,
+    links: LinkWatch,
     rows: u64,
     #[cfg(feature = "mutations")]
     mutation: Option<mutation::Mutation>,
@@ -154,7 +158,7 @@ impl Engine {
             peers: Vec::new(),
             services: Vec::new(),
             host: Host {
-                link_up: true,
+                link_down_since: None,
                 gate_ok: true,
                 gate_restored: None,
                 alias_restored: None,
@@ -200,6 +204,7 @@ impl Engine {
             beat: None,
             effects: VecDeque::with_capacity(64),
             alarms: Alarms::default(),
+            links: LinkWatch::default(),
             rows: 0,
             #[cfg(feature = "mutations")]
             mutation: None,
@@ -397,6 +402,10 @@ impl Engine {
         self.beat_every = document.beat();
         self.hold_for = document.hold();
         self.bounds = bounds(&document);
+        let ids = |d: &ClusterDocument| d.members.iter().map(|m| m.id).collect::<Vec<_>>();
+        if ids(&document) != ids(&self.document) {
+            self.links = LinkWatch::default(); // it names members by place
+        }
         self.document = document;
         self.adopted = now;
         self.fetch = None;
@@ -416,7 +425,10 @@ impl Engine {
     pub fn handle_host(&mut self, event: HostEvent, now: Mono) {
         self.enter(now);
         match event {
-            HostEvent::Link { up } => self.host.link_up = up,
+            HostEvent::Link { up: true } => self.host.link_down_since = None,
+            HostEvent::Link { up: false } => {
+                self.host.link_down_since.get_or_insert(now);
+            }
             HostEvent::Reference { answered } => self.host.reference = Some((answered, now)),
             HostEvent::AliasInUse { service, used } => {
                 if let Some(i) = self.place(service) {

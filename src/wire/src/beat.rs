@@ -34,7 +34,7 @@
 use arrayvec::ArrayVec;
 use backstay_core::engine::{
     AgentVersion, Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES,
-    MoveReport, Refused, Released, ServiceReport, Verdict,
+    MoveReport, Refused, Released, ServiceReport, SilentLinks, Verdict,
 };
 use backstay_core::model::{ClusterId, MAX_MEMBERS, MAX_SERVICES, NodeId, ServiceId};
 use hmac::Mac as _;
@@ -52,11 +52,11 @@ const LIST: usize = 4;
 /// The fullest beat that the types allow, so that [`encode`] can't fail.
 const FULLEST: usize = HEADER
     + MAC
-    + 9 * LIST
+    + 10 * LIST
     + AgentVersion::SIZE
     + MAX_SERVICES
         * (ServiceReport::SIZE + Ask::SIZE + ServiceId::SIZE + Released::SIZE + Answer::SIZE)
-    + MAX_MEMBERS * HearsPeer::SIZE
+    + MAX_MEMBERS * (HearsPeer::SIZE + SilentLinks::SIZE)
     + 4 * BeatOrder::SIZE
     + MAX_MOVES * MoveReport::SIZE;
 const _: () = assert!(FULLEST <= MAX_DATAGRAM);
@@ -107,6 +107,7 @@ pub fn encode(beat: &Beat, link: u8, keys: &Keys, out: &mut [u8; MAX_DATAGRAM]) 
         kind::AGENT,
         if beat.agent.is_unknown() { &[] } else { &says },
     );
+    to.list(kind::SILENT_LINKS, &beat.silent_links);
     let signed = to.at;
     let length = signed + MAC;
     out[8..10].copy_from_slice(&(length as u16).to_be_bytes());
@@ -191,6 +192,7 @@ fn fill_lists(beat: &mut Beat, mut from: Reader<'_>) -> Option<()> {
                 fill(&mut says, entries, entry, count)?;
                 beat.agent = says.pop().unwrap_or_default();
             }
+            kind::SILENT_LINKS => fill(&mut beat.silent_links, entries, entry, count)?,
             _ => {}
         }
     }
@@ -258,6 +260,7 @@ mod kind {
     pub(super) const ORDERS: u8 = 7;
     pub(super) const MOVES: u8 = 8;
     pub(super) const AGENT: u8 = 9;
+    pub(super) const SILENT_LINKS: u8 = 10;
 }
 
 /// One entry of a list. New fields are appended, and then an entry without them must still be read.
@@ -461,6 +464,22 @@ impl Entry for BeatOrder {
             at_term: term(from)?,
             target: NodeId(from.u64()?),
             number: from.u64()?,
+        })
+    }
+}
+
+impl Entry for SilentLinks {
+    const SIZE: usize = 8 + 1;
+
+    fn write(&self, to: &mut Writer<'_>) {
+        to.put(&self.node.0.to_be_bytes());
+        to.put(&[self.links]);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            node: NodeId(from.u64()?),
+            links: from.u8()?,
         })
     }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use backstay_core::engine::{
     AgentVersion, Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES,
-    MoveReport, Refused, Released, ServiceReport, Verdict, phase,
+    MoveReport, Refused, Released, ServiceReport, SilentLinks, Verdict, phase,
 };
 use backstay_core::model::{ClusterId, MAX_MEMBERS, MAX_SERVICES, NodeId, ServiceId};
 use backstay_wire::beat::{decode, encode};
@@ -283,6 +283,11 @@ fn a_beat_without_its_agents_version_is_read() {
 #[test]
 fn sizes_stay_in_their_bounds() {
     assert_eq!(bytes_of(&fullest(), 0, &keys()).len(), 3886);
+    let fuller = Beat {
+        silent_links: [SilentLinks::default(); MAX_MEMBERS].into(),
+        ..fullest()
+    };
+    assert_eq!(bytes_of(&fuller, 0, &keys()).len(), 4034);
     assert_eq!(
         decode(&bytes_of(&fullest(), 3, &keys()), &keys()),
         Ok((fullest(), 3))
@@ -479,6 +484,7 @@ fn any_beat() -> impl Strategy<Value = Beat> {
         term,
         left_ms,
     });
+    let silent = (node(), any::<u8>()).prop_map(|(node, links)| SilentLinks { node, links });
     let lists = (
         vec(report, 0..=MAX_SERVICES),
         vec(ask, 0..=MAX_SERVICES),
@@ -488,6 +494,7 @@ fn any_beat() -> impl Strategy<Value = Beat> {
         vec(hears, 0..=MAX_MEMBERS),
         vec(order, 0..=4),
         vec(moved, 0..=MAX_MOVES),
+        vec(silent, 0..=MAX_MEMBERS),
     );
     let flags = any::<[bool; 9]>();
     let fixed = (any::<[u64; 9]>(), any::<u32>(), any::<[u16; 3]>());
@@ -526,6 +533,7 @@ fn any_beat() -> impl Strategy<Value = Beat> {
             minor: v[1],
             patch: v[2],
         },
+        silent_links: l.8.into_iter().collect(),
     })
 }
 

@@ -5,10 +5,11 @@ use core::time::Duration;
 use crate::model::{ClusterDocument, KeyStage, NodeId, RuleId};
 use crate::time::Mono;
 
+use super::Engine;
 use super::beat::phase;
 use super::lifecycle::Phase;
+use super::links::{self, Far};
 use super::view::{AlarmView, NodeState, ServiceState, Severity};
-use super::{Engine, membership};
 
 /// Most alarms that are kept.
 const KEPT: usize = 200;
@@ -33,7 +34,8 @@ pub(super) enum Kind {
     DiskBad,
     LinkDown,
     ClockLoose,
-    LinkLost,
+    /// A6: that link, or every one.
+    LinkSilent(Option<u8>, Far),
     Differs,
     Incompatible,
     KeysUnfinished,
@@ -57,7 +59,7 @@ pub(super) struct Alarms {
     conditions: Vec<Condition>,
 }
 
-type Condition = (Kind, Option<u8>, Option<u16>);
+pub(super) type Condition = (Kind, Option<u8>, Option<u16>);
 
 impl Alarms {
     /// Raises and clears by what holds now; answers what changed.
@@ -112,7 +114,10 @@ fn view(alarm: &Alarm, document: &ClusterDocument, now: Mono) -> AlarmView {
     let service = service.map(|s| s.name.clone());
     let n = node.as_ref().map_or("?", |n| n.as_str());
     let s = service.as_ref().map_or("?", |s| s.as_str());
-    let (id, severity, rule, cause, action) = describe(alarm.kind, n, s);
+    let (id, severity, rule, mut cause, mut action) = describe(alarm.kind, n, s);
+    if let Kind::LinkSilent(link, far) = alarm.kind {
+        (cause, action) = links::describe(document, alarm.node, link, far);
+    }
     AlarmView {
         id: id.to_owned(),
         severity,
@@ -255,13 +260,7 @@ fn describe(
             format!("the clock of {n} is not kept by NTP"),
             format!("on {n}: `timedatectl set-ntp true`"),
         ),
-        Kind::LinkLost => (
-            "beat-link",
-            Minor,
-            "A6",
-            format!("{n} is heard on fewer links than it has"),
-            format!("look at the networks of {n}"),
-        ),
+        Kind::LinkSilent(..) => ("beat-link", Minor, "A6", String::new(), String::new()),
         Kind::Differs => (
             "configuration-differs",
             Warning,
@@ -316,7 +315,9 @@ impl Engine {
         }
         let mut conditions = core::mem::take(&mut self.alarms.conditions);
         conditions.clear();
+        self.watch_links(now);
         self.node_conditions(&mut conditions, now);
+        self.link_conditions(&mut conditions);
         self.service_conditions(&mut conditions, now);
         if self.document.key_stage() != KeyStage::Settled && now.since(self.adopted) >= KEY_EXCHANGE
         {
@@ -385,14 +386,6 @@ impl Engine {
                         continue;
                     }
                     _ => {}
-                }
-                let late = |link: usize| {
-                    peer.links[link].is_none_or(|at| now.since(at) >= self.bounds.down)
-                };
-                if member.bases.len() > 1
-                    && (0..member.bases.len().min(membership::MAX_LINKS)).any(late)
-                {
-                    raise(Kind::LinkLost);
                 }
                 // A commit reaches all within a beat or two: only what lasts is worth a word.
                 if (peer.last.revision, peer.last.hash) != (self.document.revision, self.hash)

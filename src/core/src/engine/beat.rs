@@ -54,6 +54,8 @@ pub struct Beat {
     pub answers: ArrayVec<Answer, MAX_SERVICES>,
     /// Whom it hears.
     pub hears: ArrayVec<HearsPeer, MAX_MEMBERS>,
+    /// A6: the links on which it misses somebody; empty where there is one link only.
+    pub silent_links: ArrayVec<SilentLinks, MAX_MEMBERS>,
     /// Orders of admins that entered at the sender.
     pub orders: ArrayVec<BeatOrder, 4>,
     /// F10: moves of services within the last hour.
@@ -240,6 +242,15 @@ pub struct HearsPeer {
     pub age_ms: u32,
     /// That node's nonce, which proves that this beat was made after its start.
     pub echo: u64,
+}
+
+/// A6: the links that the sender shares with a node and does not hear it on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SilentLinks {
+    /// Which node.
+    pub node: NodeId,
+    /// A bit for each link.
+    pub links: u8,
 }
 
 /// An order on its way to whoever must carry it out. Valid only while the service's highest term is

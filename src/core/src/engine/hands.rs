@@ -9,6 +9,7 @@ use crate::time::Mono;
 
 use super::effect::{Effect, GateOp, Presence};
 use super::lifecycle::{self, Action, Event, Phase};
+use super::links::CARRIER_LOST;
 use super::local::Local;
 use super::mutation::Mutation;
 use super::placement::{Room, Want};
@@ -480,6 +481,9 @@ impl Engine {
         by(self.informed_at);
         if let Some(at) = self.alone_at {
             by(at);
+        }
+        if let Some(at) = self.host.link_down_since {
+            by(at.after(CARRIER_LOST));
         }
         by(self.started.after(self.bounds.down));
         by(self.started.after(self.document.boot_wait()));

@@ -13,7 +13,8 @@ const RESTORED_SHOWN: Duration = Duration::from_mins(1);
 /// What is known of this machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Host {
-    pub(super) link_up: bool,
+    /// Since when the link of the aliases has no carrier.
+    pub(super) link_down_since: Option<Mono>,
     pub(super) gate_ok: bool,
     /// When others last changed the gate, and it was restored.
     pub(super) gate_restored: Option<Mono>,
@@ -31,6 +32,11 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// The link of the aliases has carrier.
+    pub(super) const fn link_up(&self) -> bool {
+        self.link_down_since.is_none()
+    }
+
     /// As others are told.
     pub(super) fn flags(&self, now: Mono) -> HostFlags {
         let lately = |at: Option<Mono>| at.is_some_and(|at| now.since(at) < RESTORED_SHOWN);
@@ -40,7 +46,7 @@ impl Host {
             alias_restored: lately(self.alias_restored),
             disk_bad: !self.disk_ok || !self.run_ok,
             clock_loose: !self.clock_kept,
-            link_down: !self.link_up,
+            link_down: !self.link_up(),
         }
     }
 }

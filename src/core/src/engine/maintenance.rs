@@ -9,6 +9,7 @@ use crate::time::Mono;
 
 use super::Engine;
 use super::alarms::Kind;
+use super::links::Far;
 use super::view::MaintenanceView;
 
 impl Engine {
@@ -48,6 +49,11 @@ impl Engine {
             Kind::OnStandby => i.and_then(|i| self.services[i].plan.home),
             // It waits for the node that it is locked to.
             Kind::DownEverywhere => i.and_then(|i| self.lock_of(i, now)),
+            // Either end explains it.
+            Kind::LinkSilent(_, Far::One(far)) => {
+                let ends = [node, Some(far)].into_iter().flatten();
+                ends.min_by_key(|at| self.maintenance_of(usize::from(*at), now).is_none())
+            }
             _ => node,
         };
         let at = usize::from(of?);

@@ -6,10 +6,8 @@ use crate::model::{NodeId, ServiceId};
 use crate::time::Mono;
 
 use super::beat::{Beat, ServiceReport, phase};
+use super::links::MAX_LINKS;
 use super::view::NodeState;
-
-/// Most links that beats use.
-pub(super) const MAX_LINKS: usize = 4;
 
 /// Another member of the cluster.
 #[derive(Clone, Debug)]

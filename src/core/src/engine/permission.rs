@@ -138,7 +138,7 @@ impl Engine {
         // Home, or where it is locked: no other node takes it in the meantime (L1).
         let locked_here = self.lock_of(i, now).map(usize::from) == Some(self.my);
         if locked_here || self.services[i].plan.is_home(self.my) {
-            return if self.host.link_up {
+            return if self.host.link_up() {
                 Ok(())
             } else {
                 Err((Why::CutOff, None))
@@ -152,7 +152,7 @@ impl Engine {
             Some((None, _)) => pair,
             None => false,
         };
-        if self.host.link_up && answers {
+        if self.host.link_up() && answers {
             return Ok(());
         }
         let again = self.check_reference(now);

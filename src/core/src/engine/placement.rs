@@ -80,11 +80,20 @@ impl Engine {
         if has && let Some(heir) = self.heir_in_maintenance(i, now) {
             return Want::Not(Why::Maintenance(self.my as u8), Some(heir)); // F17
         }
-        if has {
+        let want = if has {
             self.keep(i, room, now)
         } else {
             self.take(i, now)
+        };
+        // Clients can't reach it here, though beats may pass on another link (A6). What moves too often stays (F10).
+        if matches!(want, Want::Have(_))
+            && self.has_no_carrier(now)
+            && !self.is_restless(i, now)
+            && let Some(heir) = self.heir_on_leaving(i, now)
+        {
+            return Want::Not(Why::NoCarrier(self.my as u8), has.then_some(heir));
         }
+        want
     }
 
     /// It is here: does it stay?
@@ -162,7 +171,10 @@ impl Engine {
             return Want::Have(Why::AtHome);
         }
         if local.given_to(self.me) {
-            return Want::Have(Why::HomeLeaves(home));
+            return Want::Have(match self.peers[usize::from(home)].last.host.link_down {
+                true => Why::NoCarrier(home),
+                false => Why::HomeLeaves(home),
+            });
         }
         if self.lock_of(i, now).map(usize::from) == Some(self.my) {
             return Want::Have(Why::Locked(self.my as u8));

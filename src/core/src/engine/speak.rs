@@ -61,6 +61,7 @@ impl Engine {
                 echo: *echo,
             });
         }
+        self.speak_of_links(&mut beat.silent_links, now);
         beat.orders.clear();
         self.orders.retain(|(_, until)| now < *until);
         for (order, _) in &self.orders {

@@ -47,6 +47,8 @@ pub(super) enum Why {
     Restless,
     /// F17.
     Maintenance(u8),
+    /// A6: the link of the aliases of that node.
+    NoCarrier(u8),
     /// F11.
     Leaving,
     /// S1.
@@ -78,6 +80,7 @@ impl Why {
             Self::JustStarted | Self::GoesOn | Self::Listening | Self::Silent => "A5",
             Self::AtHome | Self::HomeDown(_) | Self::HomeUp | Self::NoPart => "F2",
             Self::HomeLeaves(_) | Self::Leaving => "F11",
+            Self::NoCarrier(_) => "A6",
             Self::HeldUp
             | Self::HeldBy(_)
             | Self::LastHolder
@@ -129,6 +132,7 @@ impl Why {
             Self::Maintenance(n) => format!("{} is in maintenance", node(n)),
             Self::Restless => "it keeps moving: it stays until an admin orders it home, or it has been at rest for long enough".to_owned(),
             Self::HomeHealthy => "its home has been healthy long enough".to_owned(),
+            Self::NoCarrier(n) => format!("the link of {} has no carrier", node(n)),
             Self::Leaving => "this node is stopping in good order".to_owned(),
             Self::Split(n) => format!("{} runs it too", node(n)),
             Self::Displaced(s) => format!("{} is more important and needs the place", service(s)),

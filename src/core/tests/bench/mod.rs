@@ -25,7 +25,7 @@ enum Event {
     /// An interrupted agent or machine is back, if that life of it was not ended otherwise.
     Back(usize, u32),
     Timer(usize, u64),
-    Beat(usize, Rc<Beat>),
+    Beat(usize, Rc<Beat>, u8),
     Units(usize, ServiceId, UnitsState),
     Host(usize, HostEvent),
     Fetched(usize, usize),
@@ -47,6 +47,8 @@ struct Node {
     open: BTreeSet<ServiceId>,
     running: BTreeSet<ServiceId>,
     off: bool,
+    /// Its main link has no carrier.
+    unplugged: bool,
     sticky: bool,
     leaving: bool,
     /// Counts what the transcript did to its agent or machine.
@@ -66,7 +68,9 @@ pub(crate) struct Bench {
     posted: u64,
     queue: BTreeMap<(u64, u64), Event>,
     nodes: Vec<Node>,
-    cuts: BTreeSet<(usize, usize)>,
+    /// From, to, and which link; none: all.
+    cuts: BTreeSet<(usize, usize, Option<u8>)>,
+    links: u8,
     isolated: BTreeSet<usize>,
     no_reference: bool,
     /// Broken on purpose: what must outlive the agent is forgotten.
@@ -166,7 +170,7 @@ impl Bench {
             }
             _ => {}
         }
-        let (Event::Timer(n, _) | Event::Beat(n, _) | Event::Units(n, ..) | Event::Host(n, _)) =
+        let (Event::Timer(n, _) | Event::Beat(n, ..) | Event::Units(n, ..) | Event::Host(n, _)) =
             &event
         else {
             return;
@@ -180,7 +184,7 @@ impl Bench {
             Event::Timer(_, number) if number == self.nodes[n].timer => {
                 self.feed(n, Engine::handle_timer);
             }
-            Event::Beat(_, beat) => self.feed(n, |e, now| e.handle_beat(&beat, 0, now)),
+            Event::Beat(_, beat, link) => self.feed(n, |e, now| e.handle_beat(&beat, link, now)),
             Event::Units(_, service, state) => {
                 if self.nodes[n].off {
                     return;
@@ -227,6 +231,9 @@ impl Bench {
             let wall = 1_800_000_000 + now.0 / 1_000_000_000;
             e.handle_host(HostEvent::Clock { kept, wall }, now);
         });
+        if self.nodes[n].unplugged {
+            self.feed(n, |e, now| e.handle_host(HostEvent::Link { up: false }, now));
+        }
         for service in services {
             let state = if self.nodes[n].running.contains(&service) {
                 UnitsState::Active {
@@ -294,14 +301,20 @@ impl Bench {
     fn send(&mut self, n: usize, beat: &Beat) {
         let beat = Rc::new(beat.clone());
         for to in (0..self.nodes.len()).filter(|to| *to != n) {
-            if self.passes(n, to) {
-                self.post(LATENCY, Event::Beat(to, Rc::clone(&beat)));
+            for link in 0..self.links {
+                if self.passes(n, to, link) {
+                    self.post(LATENCY, Event::Beat(to, Rc::clone(&beat), link));
+                }
             }
         }
     }
 
-    fn passes(&self, from: usize, to: usize) -> bool {
-        !self.cuts.contains(&(from, to))
+    fn passes(&self, from: usize, to: usize, link: u8) -> bool {
+        let unplugged = |n: usize| link == 0 && self.nodes[n].unplugged;
+        !self.cuts.contains(&(from, to, None))
+            && !self.cuts.contains(&(from, to, Some(link)))
+            && !unplugged(from)
+            && !unplugged(to)
             && !self.isolated.contains(&from)
             && !self.isolated.contains(&to)
     }

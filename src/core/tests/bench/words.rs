@@ -99,7 +99,18 @@ impl Bench {
             }
             ["cut", one, other] => {
                 let (one, other) = (self.member(one), self.member(other));
-                self.cuts.extend([(one, other), (other, one)]);
+                self.cuts.extend([(one, other, None), (other, one, None)]);
+            }
+            ["cut", one, other, "link", link] => {
+                let (one, other) = (self.member(one), self.member(other));
+                let link = Some(link.parse::<u8>().expect("a number") - 1);
+                self.cuts.extend([(one, other, link), (other, one, link)]);
+            }
+            ["carrier", node, is @ ("off" | "on")] => {
+                let n = self.member(node);
+                let up = *is == "on";
+                self.nodes[n].unplugged = !up;
+                self.feed(n, |e, now| e.handle_host(HostEvent::Link { up }, now));
             }
             ["isolate", node] => {
                 let n = self.member(node);
@@ -194,16 +205,18 @@ impl Bench {
         service.unwrap_or_else(|| panic!("no service {name}")).id
     }
 
-    /// `cluster n1=10 n2=20 sb1 [w1] [split=standby] [fallback=auto] [capacity=2] [no-reference]`
+    /// `cluster n1=10 n2=20 sb1 [w1] [split=standby] [fallback=auto] [capacity=2] [links=2] [no-reference]`
     fn cluster(&mut self, words: &[&str]) {
         let (mut members, mut services, mut bases) = (String::new(), String::new(), String::new());
         let (mut split, mut fallback, mut capacity) = ("home", "manual", "1");
         let mut count = 0_u16;
+        self.links = 1;
         for word in words {
             match word.split_once('=') {
                 Some(("split", which)) => split = which,
                 Some(("fallback", which)) => fallback = which,
                 Some(("capacity", number)) => capacity = number,
+                Some(("links", number)) => self.links = number.parse().expect("a number"),
                 _ => {}
             }
         }
@@ -234,10 +247,15 @@ impl Bench {
             };
             let name = word.split('=').next().unwrap_or_default();
             let at = self.nodes.len() + 11;
+            let more = if self.links > 1 {
+                format!(", \"198.51.100.{at}/24\"")
+            } else {
+                String::new()
+            };
             let room = if role == "standby" { capacity } else { "1" };
             let _ = write!(
                 members,
-                "[[node]]\nname = \"{name}\"\nid = \"{at:016x}\"\nrole = \"{role}\"\nbases = [\"192.0.2.{at}/24\"]\ncapacity = {room}\n"
+                "[[node]]\nname = \"{name}\"\nid = \"{at:016x}\"\nrole = \"{role}\"\nbases = [\"192.0.2.{at}/24\"{more}]\ncapacity = {room}\n"
             );
             self.nodes.push(Node::default());
         }
