@@ -402,10 +402,7 @@ impl Engine {
         self.beat_every = document.beat();
         self.hold_for = document.hold();
         self.bounds = bounds(&document);
-        let ids = |d: &ClusterDocument| d.members.iter().map(|m| m.id).collect::<Vec<_>>();
-        if ids(&document) != ids(&self.document) {
-            self.links = LinkWatch::default(); // it names members by place
-        }
+        self.links.keep(&self.document, &document);
         self.document = document;
         self.adopted = now;
         self.fetch = None;
@@ -425,10 +422,7 @@ impl Engine {
     pub fn handle_host(&mut self, event: HostEvent, now: Mono) {
         self.enter(now);
         match event {
-            HostEvent::Link { up: true } => self.host.link_down_since = None,
-            HostEvent::Link { up: false } => {
-                self.host.link_down_since.get_or_insert(now);
-            }
+            HostEvent::Link { up } => self.host.link(up, now),
             HostEvent::Reference { answered } => self.host.reference = Some((answered, now)),
             HostEvent::AliasInUse { service, used } => {
                 if let Some(i) = self.place(service) {

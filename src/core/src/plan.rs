@@ -15,6 +15,7 @@ mod goal;
 mod key;
 mod know;
 mod leave;
+mod links;
 mod lock;
 mod maintenance;
 mod nodes;

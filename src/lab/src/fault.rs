@@ -70,7 +70,7 @@ impl Lab {
         let host = self.host(name)?;
         let init = self.need_init(host)?;
         let before_ns = monotonic_ns();
-        net::unplug(host);
+        net::unplug(host, None);
         init.signal(Signal::SIGKILL);
         let after_ns = monotonic_ns();
         self.wait_off(name, OFF_LIMIT)?;
@@ -157,36 +157,60 @@ impl Lab {
         Ok(any)
     }
 
-    /// Drops everything from `from` to `to`, and back unless `one_way`. Both are
-    /// names of hosts, or `client`, or `gateway`.
-    pub fn cut(&self, from: &str, to: &str, one_way: bool) -> Result<()> {
+    /// Drops everything from `from` to `to`, and back unless `one_way`; on one
+    /// link, or on all. Both are names of hosts, or `client`, or `gateway`.
+    pub fn cut(&self, from: &str, to: &str, one_way: bool, link: Option<u8>) -> Result<()> {
         self.check_place(from)?;
         self.check_place(to)?;
+        self.check_link(link)?;
         ensure!(from != to, "cannot cut {from} from itself");
-        let mut cuts = vec![Cut::new(from, to)];
+        let mut cuts = vec![Cut::new(from, to, link)];
         if !one_way {
-            cuts.push(Cut::new(to, from));
+            cuts.push(Cut::new(to, from, link));
         }
         self.add_cuts(cuts)
     }
 
     /// Cuts a host from all other hosts, both ways, but not from the client and
-    /// the gateway.
-    pub fn isolate(&self, name: &str) -> Result<()> {
+    /// the gateway; on one link, or on all.
+    pub fn isolate(&self, name: &str, link: Option<u8>) -> Result<()> {
         self.host(name)?;
+        self.check_link(link)?;
         let others = self.hosts().iter().filter(|other| other.name != name);
         self.add_cuts(
             others
-                .flat_map(|o| [Cut::new(name, &o.name), Cut::new(&o.name, name)])
+                .flat_map(|o| [Cut::new(name, &o.name, link), Cut::new(&o.name, name, link)])
                 .collect(),
         )
     }
 
-    /// Ends every cut.
+    /// Pulls a host's cables, or that of one link: its interface has no carrier.
+    pub fn unplug(&self, name: &str, link: Option<u8>) -> Result<()> {
+        let _lock = self.change_lock()?;
+        self.check_link(link)?;
+        let host = self.host(name)?;
+        self.need_init(host)?;
+        net::unplug(host, link);
+        Ok(())
+    }
+
+    /// Ends every cut, and puts in the cables that were pulled.
     pub fn heal(&self) -> Result<()> {
         let _lock = self.change_lock()?;
-        net::load_rules(&rules::text(&[]))?;
+        net::load_rules(&rules::text(&[], self.shape().links))?;
+        for host in self.hosts().iter().filter(|h| self.init(h).is_some()) {
+            net::replug(host);
+        }
         self.folder.save_cuts(&[])
+    }
+
+    fn check_link(&self, link: Option<u8>) -> Result<()> {
+        let links = self.shape().links;
+        ensure!(
+            link.is_none_or(|link| (1..=links).contains(&link)),
+            "the hosts of this lab have {links} link(s); `lab up --links 2` makes one with two"
+        );
+        Ok(())
     }
 
     /// The cuts there are now.
@@ -200,7 +224,7 @@ impl Lab {
         cuts.extend(fresh);
         cuts.sort();
         cuts.dedup();
-        net::load_rules(&rules::text(&cuts))?;
+        net::load_rules(&rules::text(&cuts, self.shape().links))?;
         self.folder.save_cuts(&cuts)
     }
 

@@ -16,7 +16,7 @@ use crate::clean::clean;
 use crate::manager::Network;
 use crate::net;
 use crate::packages;
-use crate::plan::{CLIENT, Host, Kind, MOST_EXTRA, fleet};
+use crate::plan::{CLIENT, Host, Kind, MOST_EXTRA, Shape, fleet, fleet_on};
 use crate::process::Process;
 use crate::root::check_machine;
 use crate::run::run;
@@ -41,6 +41,8 @@ pub struct Options {
     pub program: Option<PathBuf>,
     /// Bare hosts beyond the usual five: `x1`, `x2`, ... (0 to 15).
     pub extra_hosts: u8,
+    /// What the hosts' network is like.
+    pub shape: Shape,
     /// Whether to install and start the demonstration services.
     pub demo: bool,
     /// What configures the hosts' network.
@@ -87,6 +89,10 @@ impl Lab {
             packages::remedy(&lacking)
         );
         check_machine()?;
+        ensure!(
+            options.network == Network::Networkd || options.shape == Shape::default(),
+            "two links, and no IPv4, are there with systemd-networkd only"
+        );
         let path = options.folder.clone().unwrap_or_else(default_folder);
         let folder = Folder::new(&path)?;
         let program = find_program(options.program.as_deref())?;
@@ -110,7 +116,7 @@ impl Lab {
             progress("removing what a former lab left behind");
         }
         clean(&folder, &fleet(MOST_EXTRA))?;
-        let mut hosts = fleet(options.extra_hosts);
+        let mut hosts = fleet_on(options.extra_hosts, options.shape);
         for (place, host) in hosts.iter_mut().enumerate() {
             host.network = options.network.of(place);
         }
@@ -136,14 +142,14 @@ impl Lab {
             .with_context(|| format!("cannot copy {}", program.display()))?;
         progress("making keys and the switch");
         self.make_keys()?;
-        net::make_common(&self.folder)?;
+        net::make_common(&self.folder, self.shape())?;
         progress(&format!("booting {} hosts", self.hosts.len()));
         for host in &self.hosts {
             supervise::start(&self.folder, host)?;
         }
         for host in &self.hosts {
             self.wait_ready(&host.name, BOOT_LIMIT)?;
-            progress(&format!("{} answers on {}", host.name, host.address()));
+            progress(&format!("{} answers on {}", host.name, host.reached_at().0));
         }
         state.complete = true;
         self.folder.save(&state)
@@ -241,6 +247,11 @@ impl Lab {
         &self.hosts
     }
 
+    /// What the hosts' network is like.
+    pub fn shape(&self) -> Shape {
+        self.hosts.first().map_or_else(Shape::default, |h| h.shape)
+    }
+
     /// A host by name; the error lists the names there are.
     pub fn host(&self, name: &str) -> Result<&Host> {
         find_host(&self.hosts, name)
@@ -309,17 +320,14 @@ impl Lab {
     /// before that the one it booted with.
     pub fn ssh_target(&self, name: &str) -> Result<SshTarget> {
         let host = self.host(name)?;
+        let (first, base) = host.reached_at();
         let has_base = net::addresses(host)
             .iter()
-            .any(|a| a.split('/').next() == Some(&host.base().to_string()));
-        let address = if has_base {
-            host.base()
-        } else {
-            host.address()
-        };
+            .any(|a| a.split('/').next() == Some(&base.to_string()));
+        let address = if has_base { base } else { first };
         Ok(SshTarget {
             host: host.name.clone(),
-            address: address.into(),
+            address,
             port: SSH_PORT,
             user: "root".to_owned(),
             identity: self.folder.join("id_ed25519"),

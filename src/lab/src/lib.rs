@@ -41,7 +41,7 @@ pub use fault::{Agent, Freeze, PowerOff};
 pub use lab::{Lab, Options, SshTarget};
 pub use loopback::Loopback;
 pub use manager::Network;
-pub use plan::{CLIENT, Host, Kind, Mac, SWITCH, fleet};
+pub use plan::{CLIENT, Host, Kind, MOST_LINKS, Mac, SWITCH, Shape, fleet};
 pub use rules::Cut;
 pub use service::{Service, demo_services};
 pub use site::{OnlyHosts, Site, SiteStatus};

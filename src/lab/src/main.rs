@@ -12,7 +12,7 @@ use backstay_lab::loopback::service::Do;
 use backstay_lab::probe::{self, Probe, ProbeOptions, Until};
 use backstay_lab::serve::{self, ServeOptions};
 use backstay_lab::{
-    Freeze, Lab, Loopback, Network, Options, Site, default_folder, packages, supervise,
+    Freeze, Lab, Loopback, Network, Options, Shape, Site, default_folder, packages, supervise,
 };
 use clap::{Parser, Subcommand};
 use nix::time::{ClockId, clock_gettime};
@@ -49,6 +49,12 @@ enum Verb {
         /// What configures the hosts' network.
         #[arg(long, default_value = "networkd")]
         network: Network,
+        /// Links of each host (1 or 2).
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+        links: u8,
+        /// No IPv4 at all.
+        #[arg(long)]
+        ipv6: bool,
     },
     /// Remove everything.
     Down,
@@ -94,10 +100,25 @@ enum Verb {
         /// Only what the first sends to the second.
         #[arg(long)]
         one_way: bool,
+        /// Only on this link.
+        #[arg(long)]
+        link: Option<u8>,
     },
     /// Cut a host from all others, but not from the client.
-    Isolate { host: String },
-    /// End every cut.
+    Isolate {
+        host: String,
+        /// Only on this link.
+        #[arg(long)]
+        link: Option<u8>,
+    },
+    /// Pull a host's cables.
+    Unplug {
+        host: String,
+        /// Only that of this link.
+        #[arg(long)]
+        link: Option<u8>,
+    },
+    /// End every cut, and put in every cable.
     Heal,
     /// Measure what a client sees of an address.
     Probe {
@@ -155,6 +176,8 @@ fn run(arguments: Arguments, began: Duration) -> Result<ExitCode> {
             demo,
             extra_hosts,
             network,
+            links,
+            ipv6,
         } => {
             if yes {
                 packages::install(&packages::missing(network))?;
@@ -163,6 +186,7 @@ fn run(arguments: Arguments, began: Duration) -> Result<ExitCode> {
                 folder: Some(folder.clone()),
                 program: None,
                 extra_hosts,
+                shape: Shape { links, ipv6 },
                 demo,
                 network,
             };
@@ -197,8 +221,14 @@ fn run(arguments: Arguments, began: Duration) -> Result<ExitCode> {
             after,
             detach,
         } => thaw(&folder, &host, after, detach)?,
-        Verb::Cut { from, to, one_way } => lab()?.cut(&from, &to, one_way)?,
-        Verb::Isolate { host } => lab()?.isolate(&host)?,
+        Verb::Cut {
+            from,
+            to,
+            one_way,
+            link,
+        } => lab()?.cut(&from, &to, one_way, link)?,
+        Verb::Isolate { host, link } => lab()?.isolate(&host, link)?,
+        Verb::Unplug { host, link } => lab()?.unplug(&host, link)?,
         Verb::Heal => lab()?.heal()?,
         Verb::Probe {
             alias,

@@ -1,9 +1,11 @@
 //! What configures the network of a host, and its configuration as somebody would have written it at installation.
 
+use std::net::IpAddr;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{GATEWAY, Host, ipv4};
+use crate::plan::{GATEWAY, Host, ipv4, ipv6};
 
 /// What configures the hosts' network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -115,15 +117,32 @@ pub(crate) fn files(host: &Host) -> Files {
                 0o644,
             ),
         ],
-        Network::Networkd | Network::Mixed => vec![(
-            "etc/systemd/network/10-eth0.network",
-            format!(
-                "[Match]\nName=eth0\n\n[Network]\nAddress={v4}/24\nAddress={v6}/64\nGateway={gateway}\n\
-                 LinkLocalAddressing=ipv6\nIPv6AcceptRA=no\nLLMNR=no\nMulticastDNS=no\n"
-            ),
-            0o644,
-        )],
+        Network::Networkd | Network::Mixed => networkd(host),
     }
+}
+
+/// The one that knows of a second link, and of hosts without IPv4.
+fn networkd(host: &Host) -> Files {
+    let gateway: IpAddr = if host.shape.ipv6 {
+        ipv6(GATEWAY).into()
+    } else {
+        ipv4(GATEWAY).into()
+    };
+    let first = interface("eth0", &host.first_addresses()) + &format!("Gateway={gateway}\n");
+    let mut files = vec![("etc/systemd/network/10-eth0.network", first, 0o644)];
+    files.extend(host.second_address().map(|second| {
+        let text = interface("eth1", &[second]);
+        ("etc/systemd/network/20-eth1.network", text, 0o644)
+    }));
+    files
+}
+
+fn interface(name: &str, addresses: &[String]) -> String {
+    format!(
+        "[Match]\nName={name}\n\n[Network]\nAddress={}\n\
+         LinkLocalAddressing=ipv6\nIPv6AcceptRA=no\nLLMNR=no\nMulticastDNS=no\n",
+        addresses.join("\nAddress=")
+    )
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use serde::Deserialize;
 
-use crate::plan::{BRIDGE, CLIENT, CLIENT_OCTET, GATEWAY, Host, Mac, SWITCH, ipv4, ipv6};
+use crate::plan::{
+    BRIDGE, CLIENT, CLIENT_OCTET, GATEWAY, Host, MOST_LINKS, Mac, SWITCH, Shape, ipv4, ipv6, port,
+};
 use crate::run::{ip, run_with_input};
 use crate::state::Folder;
 
@@ -60,7 +62,7 @@ pub(crate) fn owner() -> Option<String> {
 }
 
 /// Makes the bridge and the client.
-pub(crate) fn make_common(folder: &Folder) -> Result<()> {
+pub(crate) fn make_common(folder: &Folder, shape: Shape) -> Result<()> {
     ip(&format!("netns add {SWITCH}"))?;
     let (gateway, gateway6) = (ipv4(GATEWAY), ipv6(GATEWAY));
     // No spanning tree and no forward delay: a port passes frames at once. No
@@ -78,6 +80,16 @@ pub(crate) fn make_common(folder: &Folder) -> Result<()> {
             owner = folder.path().display(),
         ),
     )?;
+    for link in 2..=shape.links {
+        let bridge = port(BRIDGE, link);
+        batch(
+            SWITCH,
+            &format!(
+                "link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
+                 link set {bridge} addrgenmode none\nlink set {bridge} up\n"
+            ),
+        )?;
+    }
     // A machine that forwards would hand that on to new namespaces.
     inside(SWITCH, || {
         for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
@@ -87,7 +99,7 @@ pub(crate) fn make_common(folder: &Folder) -> Result<()> {
         Ok(())
     })?;
     ip(&format!("netns add {CLIENT}"))?;
-    plug(CLIENT, CLIENT_PORT, Mac::of(CLIENT_OCTET))?;
+    plug(CLIENT, 1, CLIENT_PORT, Mac::of(CLIENT_OCTET))?;
     batch(
         CLIENT,
         &format!(
@@ -107,7 +119,10 @@ pub(crate) fn make_host(host: &Host) -> Result<()> {
     remove_host(host);
     let namespace = host.namespace();
     ip(&format!("netns add {namespace}"))?;
-    plug(&namespace, &host.name, host.mac())
+    for link in 1..=host.shape.links {
+        plug(&namespace, link, &host.name, host.mac().on_link(link))?;
+    }
+    Ok(())
 }
 
 /// Changes the addresses of the gateway, which is the bridge itself.
@@ -118,28 +133,46 @@ pub(crate) fn gateway_address(change: &str, address: &str) -> Result<()> {
     .map(drop)
 }
 
-/// A cable from `eth0` in a namespace to a new port of the switch.
-fn plug(namespace: &str, port: &str, mac: Mac) -> Result<()> {
+/// A cable from `eth0`, or `eth1` on the second link, in a namespace to a new port of that link's switch.
+fn plug(namespace: &str, link: u8, name: &str, mac: Mac) -> Result<()> {
+    let (port, bridge, interface) = (port(name, link), port(BRIDGE, link), link - 1);
     ip(&format!(
-        "link add {port} netns {SWITCH} type veth peer name eth0 netns {namespace} address {mac}"
+        "link add {port} netns {SWITCH} type veth peer name eth{interface} netns {namespace} address {mac}"
     ))?;
     batch(
         SWITCH,
-        &format!("link set {port} addrgenmode none\nlink set {port} master {BRIDGE} up\n"),
+        &format!("link set {port} addrgenmode none\nlink set {port} master {bridge} up\n"),
     )?;
     batch(namespace, "link set lo up\n")
 }
 
-/// Pulls a host's cable: from here on it neither hears nor is heard. Needed
-/// because a namespace outlives its processes and would go on answering ARP.
-pub(crate) fn unplug(host: &Host) {
-    // Fails only if the port is gone already, which is just as quiet.
-    let _ = ip(&format!("-n {SWITCH} link set dev {} down", host.name));
+/// Pulls a host's cables, or that of one link: from here on it neither hears nor is
+/// heard there. Needed because a namespace outlives its processes and would go on
+/// answering ARP.
+pub(crate) fn unplug(host: &Host, link: Option<u8>) {
+    set_ports(host, link, "down");
+}
+
+/// Puts a host's cables in again.
+pub(crate) fn replug(host: &Host) {
+    set_ports(host, None, "up");
+}
+
+fn set_ports(host: &Host, link: Option<u8>, to: &str) {
+    let links = (1..=host.shape.links).filter(|l| link.is_none_or(|only| only == *l));
+    for link in links {
+        let port = port(&host.name, link);
+        // Fails only if the port is gone already, which is just as quiet.
+        let _ = ip(&format!("-n {SWITCH} link set dev {port} {to}"));
+    }
 }
 
 /// Removes a host's network, as far as it is there.
 pub(crate) fn remove_host(host: &Host) {
-    let _ = ip(&format!("-n {SWITCH} link delete dev {}", host.name));
+    for link in 1..=MOST_LINKS {
+        let port = port(&host.name, link);
+        let _ = ip(&format!("-n {SWITCH} link delete dev {port}"));
+    }
     remove(&host.namespace());
 }
 
@@ -169,7 +202,7 @@ struct Address {
 
 /// The addresses that a host has now, as `address/length`, link-local left out.
 pub(crate) fn addresses(host: &Host) -> Vec<String> {
-    let shown = ip(&format!("-n {} -j address show dev eth0", host.namespace()));
+    let shown = ip(&format!("-n {} -j address show", host.namespace()));
     shown.map(|text| parse_addresses(&text)).unwrap_or_default()
 }
 
@@ -179,7 +212,7 @@ fn parse_addresses(json: &str) -> Vec<String> {
     links
         .into_iter()
         .flat_map(|link| link.addr_info)
-        .filter(|address| address.scope != "link")
+        .filter(|address| address.scope == "global")
         .map(|address| format!("{}/{}", address.local, address.prefixlen))
         .collect()
 }

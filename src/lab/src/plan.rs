@@ -1,7 +1,7 @@
 //! Who is in the lab: names, addresses, MAC addresses. Pure.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,12 @@ pub const SWITCH: &str = "backstay-switch";
 pub const CLIENT: &str = "backstay-client";
 /// Name of the bridge inside [`SWITCH`].
 pub(crate) const BRIDGE: &str = "switch";
+/// Most links that hosts can have.
+pub const MOST_LINKS: u8 = 2;
+/// The network of the second link, on which the hosts have `eth1` and no way to the client.
+const SECOND_NETWORK: &str = "198.51.100.0/24";
+/// The same in IPv6.
+const SECOND_NETWORK6: &str = "2001:db8:2::/64";
 /// Last part of the addresses of the hosts' default gateway (the bridge).
 pub(crate) const GATEWAY: u8 = 1;
 /// Last part of the client's addresses.
@@ -49,6 +55,13 @@ impl Mac {
     /// The fixed, locally administered address for a last part.
     pub(crate) fn of(octet: u8) -> Self {
         Self([0x02, 0x62, 0x73, 0x00, 0x00, octet])
+    }
+
+    /// That of the same host on another link.
+    pub(crate) fn on_link(self, link: u8) -> Self {
+        let mut bytes = self.0;
+        bytes[4] = link - 1;
+        Self(bytes)
     }
 }
 
@@ -100,6 +113,44 @@ impl<'de> Deserialize<'de> for Mac {
     }
 }
 
+/// What the hosts' network is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// How many links each host has, 1 or 2.
+    pub links: u8,
+    /// No IPv4 at all.
+    pub ipv6: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            links: 1,
+            ipv6: false,
+        }
+    }
+}
+
+impl Shape {
+    /// The network of the second link, if there is one.
+    pub fn second_network(self) -> Option<&'static str> {
+        (self.links > 1).then_some(if self.ipv6 {
+            SECOND_NETWORK6
+        } else {
+            SECOND_NETWORK
+        })
+    }
+}
+
+/// The name of a host's port on the switch of that link.
+pub(crate) fn port(host: &str, link: u8) -> String {
+    if link <= 1 {
+        host.to_owned()
+    } else {
+        format!("{host}-{link}")
+    }
+}
+
 /// One host of the lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
@@ -114,6 +165,9 @@ pub struct Host {
     /// What configures its network.
     #[serde(default)]
     pub network: Network,
+    /// What its network is like.
+    #[serde(default)]
+    pub(crate) shape: Shape,
 }
 
 impl Host {
@@ -124,6 +178,7 @@ impl Host {
             octet,
             base_octet,
             network: Network::default(),
+            shape: Shape::default(),
         }
     }
 
@@ -147,6 +202,37 @@ impl Host {
     /// The base address in IPv6.
     pub fn base6(&self) -> Ipv6Addr {
         ipv6(self.base_octet)
+    }
+
+    /// Its addresses with prefix by its own network configuration at first boot, on `eth0`.
+    pub(crate) fn first_addresses(&self) -> Vec<String> {
+        let v6 = format!("{}/64", self.address6());
+        if self.shape.ipv6 {
+            vec![v6]
+        } else {
+            vec![format!("{}/24", self.address()), v6]
+        }
+    }
+
+    /// Its address with prefix on `eth1`, if it has a second link.
+    pub(crate) fn second_address(&self) -> Option<String> {
+        let last = self.base6().segments()[7];
+        (self.shape.links > 1).then(|| {
+            if self.shape.ipv6 {
+                format!("2001:db8:2::{last:x}/64")
+            } else {
+                format!("198.51.100.{}/24", self.base_octet)
+            }
+        })
+    }
+
+    /// Where it is reached before the cluster exists, and after.
+    pub(crate) fn reached_at(&self) -> (IpAddr, IpAddr) {
+        if self.shape.ipv6 {
+            (self.address6().into(), self.base6().into())
+        } else {
+            (self.address().into(), self.base().into())
+        }
     }
 
     /// [`Host::address`] and [`Host::base`] on a loopback network, `127.98.NUMBER.0/24`.
@@ -198,6 +284,15 @@ pub fn fleet(extra: u8) -> Vec<Host> {
     hosts
 }
 
+/// The same on another network.
+pub(crate) fn fleet_on(extra: u8, shape: Shape) -> Vec<Host> {
+    let mut hosts = fleet(extra);
+    for host in &mut hosts {
+        host.shape = shape;
+    }
+    hosts
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -215,6 +310,12 @@ mod tests {
         assert_eq!(of("w1").address(), of("w1").base());
         assert_eq!(of("x2").address().to_string(), "192.0.2.152");
         assert_eq!(of("n1").namespace(), "backstay-n1");
+        let n1 = |links, ipv6| fleet_on(0, Shape { links, ipv6 }).remove(0);
+        assert_eq!(of("n1").second_address(), None);
+        assert_eq!(n1(2, false).second_address().unwrap(), "198.51.100.11/24");
+        assert_eq!(n1(2, true).second_address().unwrap(), "2001:db8:2::11/64");
+        assert_eq!(n1(1, true).first_addresses(), ["2001:db8::101/64"]);
+        assert_eq!(n1(1, true).reached_at().1.to_string(), "2001:db8::11");
     }
 
     #[test]

@@ -309,7 +309,7 @@ fn hosts_file(peers: &[Host]) -> String {
     let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
     for peer in peers {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{} {}", peer.base(), peer.name);
+        let _ = writeln!(text, "{} {}", peer.reached_at().1, peer.name);
     }
     text
 }

@@ -127,7 +127,10 @@ impl fmt::Display for Status {
             )?;
         }
         for cut in &self.cuts {
-            writeln!(f, "cut: {} is not heard by {}", cut.from, cut.to)?;
+            let link = cut
+                .link
+                .map_or_else(String::new, |l| format!(" on link {l}"));
+            writeln!(f, "cut: {} is not heard by {}{link}", cut.from, cut.to)?;
         }
         Ok(())
     }
@@ -159,7 +162,7 @@ mod tests {
                 host("n1", HostState::Running, Some(42), None),
                 host("n2", HostState::Off, None, Some("powered off")),
             ],
-            cuts: vec![Cut::new("n1", "sb1")],
+            cuts: vec![Cut::new("n1", "sb1", None)],
         };
         assert_eq!(
             status.to_string(),

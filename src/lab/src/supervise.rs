@@ -71,7 +71,7 @@ pub fn host(folder: &Path, name: &str, detach: bool) -> Result<()> {
     loop {
         boots += 1;
         let status = run_once(&folder, host, boots, &log);
-        net::unplug(host);
+        net::unplug(host, None);
         net::remove_host(host);
         let status = status?;
         let ended = match (status.code(), status.signal()) {

@@ -54,6 +54,7 @@ fn create() -> Action {
         fallback: Fallback::Manual,
         split_stops: SplitStops::Home,
         reference: None,
+        links: Vec::new(),
     })
 }
 

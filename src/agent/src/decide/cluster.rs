@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backstay_core::engine::Engine;
+use backstay_core::engine::{Engine, MAX_LINKS};
 use backstay_core::model::{
     AddressKind, ClusterDocument, ClusterId, NodeId, NodeName, Service, ServiceId,
 };
@@ -69,7 +69,7 @@ impl Paper {
         let port = document.port;
         let at = |bases: &[IpNet]| -> Vec<SocketAddr> {
             let address = |base: &IpNet| SocketAddr::new(base.addr(), port);
-            bases.iter().map(address).collect()
+            bases.iter().take(MAX_LINKS).map(address).collect()
         };
         let former = document.former.iter().find(|f| f.id == me);
         let mine = document

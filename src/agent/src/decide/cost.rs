@@ -68,6 +68,10 @@ impl Hands for ClockedHands {
         self.hands.add_address(address)
     }
 
+    fn add_base(&mut self, address: IpNet) -> Result<()> {
+        self.hands.add_base(address)
+    }
+
     fn remove_address(&mut self, address: IpNet) -> Result<()> {
         self.hands.remove_address(address)
     }

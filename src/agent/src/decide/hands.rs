@@ -29,6 +29,8 @@ pub trait Hands: Send {
 
     /// Puts an address on the interface of its subnet; already there is well.
     fn add_address(&mut self, address: IpNet) -> Result<()>;
+    /// The same for a base address: the node's own traffic may leave from it.
+    fn add_base(&mut self, address: IpNet) -> Result<()>;
     /// Takes an address off; not there is well.
     fn remove_address(&mut self, address: IpNet) -> Result<()>;
     /// All addresses of this machine, in place of what is in `there`.

@@ -100,7 +100,7 @@ impl Decider {
             .collect();
         for base in missing {
             let now = self.hands.now();
-            match self.hands.add_address(base) {
+            match self.hands.add_base(base) {
                 Ok(()) => {
                     tracing::info!("base address {base} was missing; put on");
                     // Another machine may have had it a moment ago (C16).
@@ -124,12 +124,11 @@ impl Decider {
     fn tell_link(&mut self, id: ClusterId) {
         let main = self.clusters.get(&id).and_then(|c| c.paper.mine.first());
         let Some(main) = main.copied() else { return };
-        let up = self
-            .hands
-            .carrier(main.ip())
-            .ok()
-            .flatten()
-            .unwrap_or(false);
+        // What can't be read is no news: a link that is taken for lost gives services away.
+        let Ok(up) = self.hands.carrier(main.ip()) else {
+            return;
+        };
+        let up = up.unwrap_or(false);
         let Some(cluster) = self.clusters.get_mut(&id) else {
             return;
         };

@@ -133,6 +133,22 @@ impl Network {
                 .attributes
                 .push(AddressAttribute::Broadcast(v4.broadcast()));
         }
+        self.put(message)
+    }
+
+    /// Puts a base address on an interface: the node's own, which its traffic may leave from. IPv6: with a prefix
+    /// route, for the subnet must stay in reach when the address that came with the interface's configuration, which
+    /// is the alias now, goes away; usable at once, without waiting for duplicate detection.
+    pub fn add_base(&mut self, index: u32, net: IpNet) -> io::Result<Outcome> {
+        if net.addr().is_ipv4() {
+            return self.add(index, net);
+        }
+        let mut message = address_message(index, net);
+        message.header.flags = AddressHeaderFlags::Nodad;
+        self.put(message)
+    }
+
+    fn put(&mut self, message: AddressMessage) -> io::Result<Outcome> {
         let payload = RouteNetlinkMessage::NewAddress(message);
         self.command(payload, NLM_F_CREATE | NLM_F_EXCL, EEXIST)
     }

@@ -233,6 +233,14 @@ impl RealHands {
         })
     }
 
+    fn interface_for(&mut self, address: IpNet) -> Result<Interface> {
+        let on_subnet = self.network.subnet_of(address.addr())?;
+        let (interface, _) = on_subnet.with_context(|| {
+            format!("no interface of this machine is on the subnet of {address}")
+        })?;
+        Ok(interface)
+    }
+
     fn carrying(&mut self, address: IpAddr) -> Result<Option<Interface>> {
         Ok(self.network.carrier_of(address)?)
     }
@@ -308,11 +316,14 @@ impl Hands for RealHands {
     }
 
     fn add_address(&mut self, address: IpNet) -> Result<()> {
-        let on_subnet = self.network.subnet_of(address.addr())?;
-        let (interface, _) = on_subnet.with_context(|| {
-            format!("no interface of this machine is on the subnet of {address}")
-        })?;
+        let interface = self.interface_for(address)?;
         self.network.add(interface.index, address)?;
+        Ok(())
+    }
+
+    fn add_base(&mut self, address: IpNet) -> Result<()> {
+        let interface = self.interface_for(address)?;
+        self.network.add_base(interface.index, address)?;
         Ok(())
     }
 

@@ -152,6 +152,10 @@ impl Hands for SimulatedHands {
         Ok(())
     }
 
+    fn add_base(&mut self, address: IpNet) -> Result<()> {
+        self.add_address(address)
+    }
+
     fn remove_address(&mut self, address: IpNet) -> Result<()> {
         self.world()
             .addresses

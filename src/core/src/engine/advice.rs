@@ -6,8 +6,12 @@ use crate::model::{Fallback, NodeName};
 /// Makes the words of alarms fit what else is seen, and says what to do now.
 pub(super) fn advise(view: &mut ClusterView) {
     let mut alarms = core::mem::take(&mut view.alarms);
+    let no_carrier: Vec<NodeName> = (alarms.iter())
+        .filter(|a| a.active && a.id == "link-down")
+        .filter_map(|a| a.node.clone())
+        .collect();
     for alarm in alarms.iter_mut().filter(|a| a.active && !a.quiet) {
-        fit(alarm, view);
+        fit(alarm, view, &no_carrier);
     }
     view.alarms = alarms;
     view.advice = advice(view);
@@ -18,7 +22,7 @@ fn is_up(view: &ClusterView, node: &NodeName) -> bool {
     node.is_some_and(|n| n.state == NodeState::Up)
 }
 
-fn fit(alarm: &mut AlarmView, view: &ClusterView) {
+fn fit(alarm: &mut AlarmView, view: &ClusterView, no_carrier: &[NodeName]) {
     let Some(service) = alarm
         .service
         .as_ref()
@@ -27,7 +31,11 @@ fn fit(alarm: &mut AlarmView, view: &ClusterView) {
         return;
     };
     match alarm.id.as_str() {
-        "service-on-standby" if is_up(view, &service.home) => at_standby(alarm, service),
+        "service-on-standby"
+            if is_up(view, &service.home) && !no_carrier.contains(&service.home) =>
+        {
+            at_standby(alarm, service);
+        }
         "service-down" => nowhere(alarm, service, view),
         _ => {}
     }

@@ -32,6 +32,11 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// Carrier came or went.
+    pub(super) fn link(&mut self, up: bool, now: Mono) {
+        self.link_down_since = (!up).then(|| self.link_down_since.unwrap_or(now));
+    }
+
     /// The link of the aliases has carrier.
     pub(super) const fn link_up(&self) -> bool {
         self.link_down_since.is_none()

@@ -44,6 +44,16 @@ pub(super) struct LinkWatch {
     told_at: Mono,
 }
 
+impl LinkWatch {
+    /// Members go by place: with others in their places nothing is known yet.
+    pub(super) fn keep(&mut self, old: &ClusterDocument, new: &ClusterDocument) {
+        let ids = |d: &ClusterDocument| d.members.iter().map(|m| m.id).collect::<Vec<_>>();
+        if ids(old) != ids(new) {
+            *self = Self::default();
+        }
+    }
+}
+
 /// The links that two nodes share, a bit for each.
 fn shared(one: &Member, other: &Member) -> u8 {
     let pairs = one.bases.iter().zip(&other.bases).take(MAX_LINKS);

@@ -171,9 +171,11 @@ impl Engine {
             return Want::Have(Why::AtHome);
         }
         if local.given_to(self.me) {
-            return Want::Have(match self.peers[usize::from(home)].last.host.link_down {
-                true => Why::NoCarrier(home),
-                false => Why::HomeLeaves(home),
+            let no_carrier = self.peers[usize::from(home)].last.host.link_down;
+            return Want::Have(if no_carrier {
+                Why::NoCarrier(home)
+            } else {
+                Why::HomeLeaves(home)
             });
         }
         if self.lock_of(i, now).map(usize::from) == Some(self.my) {

@@ -35,7 +35,7 @@ impl Found {
 type Rule = fn(&ClusterDocument, &mut Found);
 
 /// The rules that need nothing but the document, in the order in which their problems are told.
-const RULES: [Rule; 33] = [
+const RULES: [Rule; 34] = [
     books::t4_format,
     books::t5_sizes,
     books::t5_numbers,
@@ -59,6 +59,7 @@ const RULES: [Rule; 33] = [
     addresses::c5_alias_on_base_subnet,
     addresses::c13_addresses,
     addresses::s1_reference,
+    addresses::a6_links_in_one_order,
     services::c13_services,
     services::c1_nodes_of_services,
     services::f12_units,

@@ -194,6 +194,8 @@ pub struct CreateCluster {
     pub split_stops: SplitStops,
     /// S1; none: the default gateway.
     pub reference: Option<IpAddr>,
+    /// A6: subnets of further links; each node has an address there.
+    pub links: Vec<IpNet>,
 }
 
 /// A node joins a cluster with its services.
@@ -250,6 +252,10 @@ pub struct SetCluster {
     pub home_healthy_ms: Option<u32>,
     /// F10.
     pub moves_per_hour: Option<u16>,
+    /// A6: subnets that beats use as well.
+    pub links: Vec<IpNet>,
+    /// A6: subnets that beats no longer use.
+    pub no_links: Vec<IpNet>,
 }
 
 impl SetCluster {
@@ -266,6 +272,8 @@ impl SetCluster {
             reference: None,
             home_healthy_ms: None,
             moves_per_hour: None,
+            links: Vec::new(),
+            no_links: Vec::new(),
         }
     }
 }
@@ -337,7 +345,7 @@ pub struct Situation<'a> {
     pub clusters: &'a [ClusterDocument],
     /// What the nodes see, of every cluster that answered.
     pub views: &'a [ClusterView],
-    /// Base addresses with prefix of machines, from their facts: for standby nodes and witnesses.
+    /// Base addresses with prefix of machines, from their facts: for standby nodes, witnesses and further links.
     pub bases: &'a BTreeMap<NodeName, Vec<IpNet>>,
     /// How the addresses of machines come up at boot, from their facts; not of machines that only pretend.
     pub boot: &'a BTreeMap<NodeName, Vec<BootAddress>>,

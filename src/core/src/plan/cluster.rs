@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::boot;
 use super::draft::Draft;
 use super::know::{names, refusal};
+use super::links;
 use super::{AddClusterNode, Aim, ConsequenceKind, CreateCluster, NewService, Plan};
 use crate::model::{
     AddressKind, Alias, ClusterDocument, Failover, Fallback, Instances, Key, Member, NodeId,
@@ -64,12 +65,14 @@ pub(super) fn create(mut draft: Draft<'_>, wanted: &CreateCluster) -> Result<Pla
         let bases = from_facts(&mut draft, node, &subnets);
         push_member(&mut draft, &mut document, node, role, bases);
     }
+    links::add(&mut draft, &mut document, &wanted.links);
     push_services(&mut draft, &mut document, &wanted.services);
     draft.say(
         ConsequenceKind::Outage,
         "none: the aliases are the addresses that clients use today; no service is restarted and no connection breaks (C11)",
     );
     told_by_wait(&mut draft, &document);
+    told_by_links(&mut draft, &document);
     new_services(&mut draft, &document, &document.services);
     draft.document(None, document.clone());
     draft.system_of(&document);
@@ -110,6 +113,9 @@ pub(super) fn add_node(
         .remove(&wanted.node)
         .unwrap_or_default();
     push_member(&mut draft, &mut new, &wanted.node, Role::Regular, bases);
+    if let Some(member) = new.members.last_mut() {
+        links::join(&mut draft, old, member);
+    }
     let before = new.services.len();
     push_services(&mut draft, &mut new, &wanted.services);
     let added = new.services[before..].to_vec();
@@ -159,8 +165,8 @@ pub(super) fn safety(draft: &mut Draft<'_>, wanted: Option<Safety>, voters: usiz
     Safety::Available
 }
 
-/// The base addresses of a machine: of those it has, the ones on the services' subnets; where there are
-/// none, all (then C4 refuses the standby, and a witness may be elsewhere).
+/// The base addresses of a machine: of those it has, the ones on the services' subnets, in the order of these (A6:
+/// the order tells links apart); where there are none, all (then C4 refuses the standby, and a witness may be elsewhere).
 fn from_facts(draft: &mut Draft<'_>, node: &NodeName, subnets: &[IpNet]) -> Vec<IpNet> {
     let known = draft.now.bases;
     let Some(all) = known.get(node).filter(|all| !all.is_empty()) else {
@@ -177,11 +183,12 @@ fn from_facts(draft: &mut Draft<'_>, node: &NodeName, subnets: &[IpNet]) -> Vec<
         let local = matches!(ip, core::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
         !ip.is_loopback() && !local
     };
-    let near: Vec<IpNet> = all
-        .iter()
-        .filter(|base| subnets.contains(&base.trunc()))
-        .copied()
-        .collect();
+    let mut near: Vec<IpNet> = Vec::new();
+    for subnet in subnets {
+        let there = all.iter().filter(|base| base.trunc() == *subnet);
+        let fresh: Vec<IpNet> = there.filter(|b| !near.contains(b)).copied().collect();
+        near.extend(fresh);
+    }
     if near.is_empty() {
         all.iter().filter(usual).take(8).copied().collect()
     } else {
@@ -283,6 +290,21 @@ pub(super) fn told_by_wait(draft: &mut Draft<'_>, document: &ClusterDocument) {
             span(document.wait())
         ),
     );
+}
+
+/// Over how many links.
+fn told_by_links(draft: &mut Draft<'_>, document: &ClusterDocument) {
+    let further = links::further(document);
+    if !further.is_empty() {
+        let all: Vec<String> = further.iter().map(ToString::to_string).collect();
+        draft.say(
+            ConsequenceKind::Protection,
+            format!(
+                "beats use {} as well: a node counts as silent only when it is on every link (A6)",
+                all.join(", ")
+            ),
+        );
+    }
 }
 
 /// What the standby will do for them, and what it will not.

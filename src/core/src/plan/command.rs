@@ -159,6 +159,9 @@ fn create(wanted: &CreateCluster) -> Line {
     );
     let reference = wanted.reference.map(|r| r.to_string());
     line.option("--reference", reference.as_deref());
+    for link in &wanted.links {
+        line.option("--link", Some(&link.to_string()));
+    }
     line
 }
 
@@ -224,6 +227,11 @@ fn set_cluster(wanted: &SetCluster) -> Line {
     line.option("--home-healthy", healthy.as_deref());
     let moves = wanted.moves_per_hour.map(|m| m.to_string());
     line.option("--moves-per-hour", moves.as_deref());
+    for (flag, subnets) in [("--link", &wanted.links), ("--no-link", &wanted.no_links)] {
+        for subnet in subnets {
+            line.option(flag, Some(&subnet.to_string()));
+        }
+    }
     line
 }
 

@@ -94,6 +94,7 @@ fn create(document: &ClusterDocument) -> CreateCluster {
         fallback: document.fallback,
         split_stops: document.split_stops,
         reference: document.reference,
+        links: Vec::new(), // the homes' bases say it
     }
 }
 

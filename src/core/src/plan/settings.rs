@@ -1,6 +1,7 @@
 //! Settings of a cluster and of a service.
 
 use super::draft::Draft;
+use super::links;
 use super::{ConsequenceKind, Plan, SetCluster, SetService};
 use crate::engine::{NodeState, ServiceState};
 use crate::model::{ClusterDocument, Failover, Fallback, Problem, Service, WithoutMajority};
@@ -23,7 +24,8 @@ pub(super) fn set_cluster(mut draft: Draft<'_>, wanted: &SetCluster) -> Result<P
     new.reference = wanted.reference.unwrap_or(old.reference);
     new.timing.home_healthy_ms = wanted.home_healthy_ms.or(old.timing.home_healthy_ms);
     new.moves_per_hour = wanted.moves_per_hour.unwrap_or(old.moves_per_hour);
-    if new == *old {
+    links::set(&mut draft, &mut new, wanted);
+    if new == *old && draft.refused.is_empty() {
         return draft.unchanged(format!("{} is set so already", wanted.cluster));
     }
     effects_of(&mut draft, old, &new);
@@ -130,6 +132,7 @@ pub(super) fn effects_of(draft: &mut Draft<'_>, old: &ClusterDocument, new: &Clu
             ),
         );
     }
+    links::effects(draft, old, new);
     for service in &new.services {
         if let Some(former) = old.service(service.id) {
             service_effects(draft, old, new, former, service);

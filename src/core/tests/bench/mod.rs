@@ -232,7 +232,9 @@ impl Bench {
             e.handle_host(HostEvent::Clock { kept, wall }, now);
         });
         if self.nodes[n].unplugged {
-            self.feed(n, |e, now| e.handle_host(HostEvent::Link { up: false }, now));
+            self.feed(n, |e, now| {
+                e.handle_host(HostEvent::Link { up: false }, now)
+            });
         }
         for service in services {
             let state = if self.nodes[n].running.contains(&service) {

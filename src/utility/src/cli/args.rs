@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backstay_core::model::{ClusterName, NodeName, ServiceName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 
 use crate::failure::EXIT_HELP;
 use crate::remote::Contact;
@@ -429,6 +430,9 @@ pub struct CreateSettings {
     /// An address that answers only if one's own link works, or `gateway`
     #[arg(long, default_value = "gateway", value_name = "ADDR")]
     pub reference: Reference,
+    /// Another network for beats, on which each node has an address: 198.51.100.0/24; repeatable
+    #[arg(long, value_name = "SUBNET")]
+    pub link: Vec<IpNet>,
 }
 
 /// New settings of a cluster.
@@ -462,6 +466,12 @@ pub struct SetSettings {
     /// After so many moves within an hour a service no longer returns by itself (1 to 20)
     #[arg(long, value_name = "N")]
     pub moves_per_hour: Option<u16>,
+    /// Beats use this network, too; each node has an address there: 198.51.100.0/24; repeatable
+    #[arg(long, value_name = "SUBNET")]
+    pub link: Vec<IpNet>,
+    /// Beats no longer use this network; repeatable
+    #[arg(long, value_name = "SUBNET")]
+    pub no_link: Vec<IpNet>,
 }
 
 /// Services.

@@ -94,6 +94,7 @@ pub(super) fn action(verb: ClusterVerb, picture: &Picture) -> Result<Action, Fai
             fallback: fallback(settings.fallback),
             split_stops: split_stops(settings.split_stops),
             reference: settings.reference.0,
+            links: settings.link,
         }),
         ClusterVerb::Delete { cluster } => Action::DeleteCluster { cluster },
         ClusterVerb::AddNode {
@@ -127,6 +128,8 @@ fn set(cluster: ClusterName, settings: SetSettings) -> SetCluster {
             .home_healthy
             .map(|t| u32::try_from(t.as_millis()).unwrap_or(u32::MAX)),
         moves_per_hour: settings.moves_per_hour,
+        links: settings.link,
+        no_links: settings.no_link,
         ..SetCluster::of(cluster)
     }
 }

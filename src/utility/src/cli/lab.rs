@@ -13,7 +13,8 @@ use backstay_lab::loopback::service::Do;
 use backstay_lab::loopback::{FOLDER_MARK, WHAT_IT_IS};
 use backstay_lab::probe::{self, ProbeOptions, Until};
 use backstay_lab::{
-    DEFAULT_FOLDER, Freeze, Host, Lab, Loopback, Network, Options, Site, default_folder, packages,
+    DEFAULT_FOLDER, Freeze, Host, Lab, Loopback, Network, Options, Shape, Site, default_folder,
+    packages,
 };
 use clap::Subcommand;
 
@@ -42,6 +43,12 @@ pub enum LabVerb {
         /// So many more hosts, x1, x2 and so on, which are no nodes: to add, or to take the place of others
         #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=15))]
         extra_hosts: u8,
+        /// Links that beats use: with 2 each host has `eth1` on a network of its own
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+        links: u8,
+        /// No IPv4 at all: aliases, bases and beats are IPv6
+        #[arg(long)]
+        ipv6: bool,
     },
     /// Show the hosts
     Status,
@@ -88,13 +95,27 @@ pub enum LabVerb {
         /// Only what the first sends to the second
         #[arg(long)]
         one_way: bool,
+        /// Only on this link (1 or 2)
+        #[arg(long, value_name = "N")]
+        link: Option<u8>,
     },
     /// Cut a host from all others, but not from the client
     Isolate {
         /// Which
         host: String,
+        /// Only on this link (1 or 2)
+        #[arg(long, value_name = "N")]
+        link: Option<u8>,
     },
-    /// End every cut
+    /// Pull a host's cables: its interfaces have no carrier
+    Unplug {
+        /// Which
+        host: String,
+        /// Only that of this link (1 or 2)
+        #[arg(long, value_name = "N")]
+        link: Option<u8>,
+    },
+    /// End every cut, and put in every cable
     Heal,
     /// Measure what a client sees of an alias
     Probe {
@@ -151,6 +172,11 @@ fn hosts(why_not: &'static str) -> Result<Lab, Failure> {
     })
 }
 
+/// For a sentence.
+fn on_link(link: Option<u8>) -> String {
+    link.map_or_else(String::new, |link| format!(" on link {link}"))
+}
+
 /// Why no network can be cut there.
 const NO_NETWORK: &str =
     "has no network to cut: all agents talk over the loopback interface of this machine";
@@ -168,7 +194,18 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
             demo,
             network,
             extra_hosts,
-        } => return up(common, bare, demo, (network, extra_hosts)),
+            links,
+            ipv6,
+        } => {
+            let made = Options {
+                network,
+                extra_hosts,
+                shape: Shape { links, ipv6 },
+                demo: true,
+                ..Options::default()
+            };
+            return up(common, bare, demo, &made);
+        }
         LabVerb::Down => {
             let was = Site::down_in(&default_folder()).map_err(plain)?;
             say(if was {
@@ -214,19 +251,31 @@ pub(super) fn run(verb: LabVerb, common: &Common) -> Result<Exit, Failure> {
             let truth = if any { "goes on" } else { "was not stopped" };
             eprintln!("{host} {truth}");
         }
-        LabVerb::Cut { from, to, one_way } => {
+        LabVerb::Cut {
+            from,
+            to,
+            one_way,
+            link,
+        } => {
             let lab = hosts(NO_NETWORK)?;
-            lab.cut(&from, &to, one_way).map_err(plain)?;
+            lab.cut(&from, &to, one_way, link).map_err(plain)?;
             let way = if one_way { "" } else { ", nor the other way" };
-            eprintln!("nothing gets from {from} to {to}{way}, until `lab heal`");
+            let on = on_link(link);
+            eprintln!("nothing gets from {from} to {to}{way}{on}, until `lab heal`");
         }
-        LabVerb::Isolate { host } => {
-            hosts(NO_NETWORK)?.isolate(&host).map_err(plain)?;
-            eprintln!("{host} hears no other host, only the client, until `lab heal`");
+        LabVerb::Isolate { host, link } => {
+            hosts(NO_NETWORK)?.isolate(&host, link).map_err(plain)?;
+            let on = on_link(link);
+            eprintln!("{host} hears no other host{on}, only the client, until `lab heal`");
+        }
+        LabVerb::Unplug { host, link } => {
+            hosts(NO_NETWORK)?.unplug(&host, link).map_err(plain)?;
+            let on = on_link(link);
+            eprintln!("{host} has no carrier{on}, until `lab heal`");
         }
         LabVerb::Heal => {
             hosts(NO_NETWORK)?.heal().map_err(plain)?;
-            eprintln!("no cut is left");
+            eprintln!("no cut is left, and every cable is in");
         }
         LabVerb::Bench {
             name,
@@ -316,16 +365,18 @@ pub(super) fn resolve(context: &Context, contact: Contact) -> Result<Contact, Fa
     })
 }
 
-fn up(
-    common: &Common,
-    bare: bool,
-    demo: bool,
-    (network, extra_hosts): (Network, u8),
-) -> Result<Exit, Failure> {
+fn up(common: &Common, bare: bool, demo: bool, options: &Options) -> Result<Exit, Failure> {
     if !nix::unistd::geteuid().is_root() {
+        if options.shape != Shape::default() {
+            return Err(Failure::new(
+                Exit::Refused,
+                "--links and --ipv6 need real hosts; nothing was started",
+            )
+            .hint("use it as root, or with sudo"));
+        }
         return up_on_loopback(common, bare, demo);
     }
-    let missing = packages::missing(network);
+    let missing = packages::missing(options.network);
     if !missing.is_empty() {
         if !common.yes {
             return Err(
@@ -340,7 +391,7 @@ fn up(
     } else {
         // What an `up` that was cut short has left is of no use.
         Lab::down_in(&default_folder()).map_err(|e| failed(format!("{e:#}")))?;
-        bring_up(bare, network, extra_hosts)?;
+        bring_up(bare, options)?;
     }
     if bare {
         return Ok(Exit::Done);
@@ -371,16 +422,10 @@ fn is_up() -> Result<bool, Failure> {
 }
 
 /// Boots the hosts, adds the nodes over SSH and creates the cluster.
-fn bring_up(bare: bool, network: Network, extra_hosts: u8) -> Result<(), Failure> {
-    let options = Options {
-        demo: true,
-        network,
-        extra_hosts,
-        ..Options::default()
-    };
-    Lab::up(&options, &mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;
+fn bring_up(bare: bool, options: &Options) -> Result<(), Failure> {
+    Lab::up(options, &mut |line| eprintln!("{line}")).map_err(|e| failed(format!("{e:#}")))?;
     if !bare {
-        for command in build_commands(trial::create_command()) {
+        for command in build_commands(trial::create_command(options.shape)) {
             step(&command)?;
         }
     }
@@ -408,7 +453,8 @@ fn up_on_loopback(common: &Common, bare: bool, demo: bool) -> Result<Exit, Failu
     if bare {
         return Ok(Exit::Done);
     }
-    let create = trial::create_on(&lab.network(), |_| String::new());
+    let network = lab.network();
+    let create = trial::create_on(|last| format!("{network}.{last}/24"), |_| String::new());
     for command in build_commands(create) {
         step(&command)?;
     }

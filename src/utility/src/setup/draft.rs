@@ -311,6 +311,7 @@ impl Draft {
             fallback: Fallback::Manual,
             split_stops: SplitStops::Home,
             reference: None,
+            links: Vec::new(),
         })
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn host_network(ground: &Ground) -> Result<(ProbeReport, Figures)> {
         );
     }
     let created = probed(ground, || {
-        let command = create_command();
+        let command = create_command(ground.lab.shape());
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
         ground.backstay(&command)?;
         ground.wait("every service at home", |v| v.services.iter().all(at_home))?;

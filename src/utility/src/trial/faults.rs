@@ -10,8 +10,9 @@ use backstay_lab::Freeze;
 use backstay_lab::bench::{self, RunOutcome, Series, Summary};
 use backstay_lab::probe::{Probe, ProbeOptions, ProbeReport};
 
-use super::ground::{CLUSTER, Event, Ground, at_home, runs_on};
-use super::{boot, cost, meddle, scenes, upkeep};
+pub(super) use super::ground::Event;
+use super::ground::{CLUSTER, Ground, at_home, runs_on};
+use super::{boot, cost, links, meddle, scenes, upkeep};
 
 /// The service and nodes that are tried.
 pub(super) const SERVICE: &str = "web1";
@@ -45,6 +46,8 @@ const TRIALS: &[(&str, &str, Trial)] = &[
     ("meddle-kept", "lan", meddle::kept),
     ("meddle-address", "lan", meddle::address),
     ("foreign", "lan", meddle::foreign),
+    ("cut-link", "lan", links::one_of_two),
+    ("no-carrier", "lan", links::no_carrier),
 ];
 
 /// What is measured though nothing fails; it has a cluster of its own.
@@ -232,15 +235,20 @@ fn moved(
 }
 
 /// The service's own start or stop, in ms.
-struct OwnTime {
+pub(super) struct OwnTime {
     /// All that systemd does for it: processes, control group, the program. What a plain `systemctl` takes, too.
-    by_systemd: f64,
+    pub(super) by_systemd: f64,
     /// Only what the program itself takes.
     by_itself: f64,
 }
 
 /// Where systemd has forgotten, only the program's own report counts: Backstay is charged with the rest.
-fn own_time(ground: &Ground, host: &str, event: Event, after_ns: u64) -> Result<OwnTime> {
+pub(super) fn own_time(
+    ground: &Ground,
+    host: &str,
+    event: Event,
+    after_ns: u64,
+) -> Result<OwnTime> {
     let by_itself = ground.own_time(host, SERVICE, event, after_ns)?;
     let by_systemd = ground.unit_time(host, SERVICE, event, after_ns)?;
     Ok(OwnTime {
@@ -404,7 +412,7 @@ fn stays_away(ground: &Ground) -> Result<()> {
 pub(super) fn split(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     let mut heal_took = Duration::ZERO;
     let report = probed(ground, || {
-        ground.lab.isolate(HOME)?;
+        ground.lab.isolate(HOME, None)?;
         ground.wait("the status says split", |v| {
             let split = v
                 .services
@@ -434,7 +442,7 @@ pub(super) fn split(ground: &Ground) -> Result<(ProbeReport, Figures)> {
 fn cut_one(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     let term = term(ground)?;
     let report = probed(ground, || {
-        ground.lab.cut(HOME, STANDBY, false)?;
+        ground.lab.cut(HOME, STANDBY, false, None)?;
         std::thread::sleep(Duration::from_secs(8)); // longer than twice W
         Ok(())
     })?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use backstay_core::engine::{ClusterView, NodeState, ServiceState, ServiceView};
 use backstay_lab::serve::{HTTP_PORT, TimeLine};
-use backstay_lab::{HostState, Lab, demo_services};
+use backstay_lab::{HostState, Lab, Shape, demo_services};
 
 use crate::failure::Exit;
 
@@ -22,19 +22,31 @@ pub(super) const LIMIT: Duration = Duration::from_mins(2);
 const LOOK: Duration = Duration::from_millis(300);
 
 /// What an admin would type to make the cluster of the lab's hosts, without the program's name.
-pub fn create_command() -> Vec<String> {
-    create_on("192.0.2", |n| format!(",unit=web{n}.service"))
+pub fn create_command(shape: Shape) -> Vec<String> {
+    let at = |last: &str| {
+        if shape.ipv6 {
+            format!("2001:db8::{last}/64")
+        } else {
+            format!("192.0.2.{last}/24")
+        }
+    };
+    let mut command = create_on(at, |n| format!(",unit=web{n}.service"));
+    if let Some(network) = shape.second_network() {
+        command.extend(["--link".to_owned(), network.to_owned()]);
+    }
+    command
 }
 
 /// The same on another network, and with something else behind each service.
-pub fn create_on(network: &str, rest: impl Fn(u8) -> String) -> Vec<String> {
+pub fn create_on(at: impl Fn(&str) -> String, rest: impl Fn(u8) -> String) -> Vec<String> {
     let mut command =
         format!("cluster create {CLUSTER} --standby sb1 --witness w1 --safety available");
     for n in 1..=3 {
+        let (alias, base) = (at(&format!("10{n}")), at(&format!("1{n}")));
         let rest = rest(n);
         let _ = write!(
             command,
-            " --service web{n}=n{n},alias={network}.10{n}/24,base={network}.1{n}/24,priority={n}0{rest}"
+            " --service web{n}=n{n},alias={alias},base={base},priority={n}0{rest}"
         );
     }
     // The hosts share this machine's clock; NTP has no way in.
@@ -200,7 +212,8 @@ impl Ground {
         let found = found.with_context(|| format!("no demonstration service {service}"))?;
         found
             .addresses
-            .first()
+            .iter()
+            .find(|address| address.is_ipv6() == self.lab.shape().ipv6)
             .copied()
             .context("it has no address")
     }

@@ -8,6 +8,7 @@ mod demo;
 mod faults;
 mod ground;
 mod kills;
+mod links;
 mod meddle;
 mod scenes;
 mod upkeep;

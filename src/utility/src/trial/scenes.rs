@@ -18,7 +18,7 @@ pub(super) fn create(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     let mut echo = Echo::open(ground)?;
     echo.say("before")?;
     let report = probed(ground, || {
-        let command = create_command();
+        let command = create_command(ground.lab.shape());
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
         ground.backstay(&command)?;
         echo.say("after")?;

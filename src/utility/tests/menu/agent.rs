@@ -101,6 +101,7 @@ fn documents() -> (SystemDocument, ClusterDocument) {
         fallback: Fallback::Manual,
         split_stops: SplitStops::Home,
         reference: None,
+        links: Vec::new(),
     });
     let bases = [("sb1", "192.0.2.21/24")].map(|(n, net)| (name(n), vec![net.parse().unwrap()]));
     let bases = BTreeMap::from(bases);

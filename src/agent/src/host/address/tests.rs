@@ -53,6 +53,29 @@ fn adding_and_removing_twice_is_fine_and_own_traffic_keeps_the_base_address() {
 }
 
 #[test]
+fn c11_the_subnet_stays_in_reach_when_the_address_that_became_the_alias_goes() {
+    let net = TestNet::new("base6");
+    enter(&net.a);
+    let mut network = Network::open().unwrap();
+    let eth0 = network
+        .carrier_of(addr("2001:db8::11"))
+        .unwrap()
+        .expect("eth0 carries it");
+    let base: IpNet = "2001:db8::77/64".parse().unwrap();
+    assert_eq!(
+        network.add_base(eth0.index, base).unwrap(),
+        Outcome::Changed
+    );
+    assert_eq!(
+        network.add_base(eth0.index, base).unwrap(),
+        Outcome::Already
+    );
+    let configured = "2001:db8::11/64".parse().unwrap();
+    assert_eq!(network.remove(&eth0, configured).unwrap(), Outcome::Changed);
+    assert_eq!(source_for(addr("2001:db8::41")), Some(base.addr()));
+}
+
+#[test]
 fn removing_the_first_address_of_a_subnet_leaves_the_others() {
     let net = TestNet::new("promote");
     enter(&net.a);

@@ -199,3 +199,31 @@ pub(super) fn s1_reference(d: &ClusterDocument, found: &mut Found) {
         );
     }
 }
+
+/// A6: links are told apart by the order of base addresses, so networks come in one order on all nodes.
+pub(super) fn a6_links_in_one_order(d: &ClusterDocument, found: &mut Found) {
+    for (at, one) in d.members.iter().enumerate() {
+        for other in &d.members[at + 1..] {
+            let pairs = one.bases.iter().zip(&other.bases).enumerate();
+            for (link, (mine, theirs)) in pairs.filter(|(_, (a, b))| a.trunc() != b.trunc()) {
+                let on = |base: &IpNet| base.trunc() == mine.trunc();
+                if let Some(place) = other.bases.iter().position(on) {
+                    found.add(
+                        "A6",
+                        format!("node {}", other.name),
+                        format!(
+                            "its base address {} is its number {}, {}'s {mine} on the same network is number {}; its number {} is {theirs}",
+                            other.bases[place],
+                            place + 1,
+                            one.name,
+                            link + 1,
+                            link + 1
+                        ),
+                        "base addresses in the same order of networks on every node",
+                    );
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -56,6 +56,85 @@ fn protocol_1_another_profile_begins_an_epoch() {
 }
 
 #[test]
+fn a6_a_further_link_is_each_nodes_own_address_on_a_subnet() {
+    let mut w = world();
+    let link: IpNet = "198.51.100.0/24".parse().unwrap();
+    for (name, last) in [("n1", 11), ("n2", 12), ("n3", 13), ("sb1", 21)] {
+        let own = format!("198.51.100.{last}/24").parse().unwrap();
+        w.bases.entry(node(name)).or_default().push(own);
+    }
+    let mut wanted = SetCluster::of("c1".parse().unwrap());
+    wanted.links = vec![link];
+    let action = Action::SetCluster(wanted);
+    let plan = w.agreed(&action);
+    assert_eq!(
+        plan.command,
+        "backstay cluster set c1 --link 198.51.100.0/24"
+    );
+    let d = &plan.documents[0];
+    let bases = |of: &str| {
+        let member = d.member(&node(of)).unwrap();
+        member
+            .bases
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(bases("n2"), ["192.0.2.12/24", "198.51.100.12/24"]);
+    assert_eq!(bases("sb1"), ["192.0.2.21/24", "198.51.100.21/24"]);
+    assert_eq!(bases("w1"), ["192.0.2.31/24"]);
+    assert_eq!(
+        said(&plan, ConsequenceKind::Protection),
+        [
+            "beats use 198.51.100.0/24 as well: a node counts as silent only when it is on every link (A6)"
+        ]
+    );
+    assert_eq!(
+        said(&plan, ConsequenceKind::Note),
+        ["w1 has no address on 198.51.100.0/24: its beats do not use this link"]
+    );
+    let mut with = w.clone();
+    with.cluster = d.clone();
+    unchanged(&with.agreed(&action), "c1 is set so already");
+    let mut back = SetCluster::of("c1".parse().unwrap());
+    back.no_links = vec![link];
+    let plan = with.agreed(&Action::SetCluster(back));
+    assert_eq!(plan.documents[0].members, w.cluster.members);
+
+    w.bases.remove(&node("n3"));
+    w.refused(
+        &action,
+        &["A6 node n3: no address of it on 198.51.100.0/24 is known; give the machine an address there, or see with `backstay node check n3` whether it answers"],
+    );
+    let mut first = SetCluster::of("c1".parse().unwrap());
+    first.no_links = vec!["192.0.2.0/24".parse().unwrap()];
+    world().refused(
+        &Action::SetCluster(first),
+        &["A6 node n1: 192.0.2.0/24 is its first link, where the aliases are; the subnet of a further link"],
+    );
+}
+
+#[test]
+fn a6_networks_come_in_one_order() {
+    let mut d = crate::model::fixture::cluster();
+    let more = |d: &mut ClusterDocument, of: &str, last: u8, first: bool| {
+        let member = d.members.iter_mut().find(|m| m.name == node(of)).unwrap();
+        let base = format!("198.51.100.{last}/24").parse().unwrap();
+        let at = usize::from(!first);
+        member.bases.insert(at, base);
+    };
+    more(&mut d, "n1", 11, false);
+    more(&mut d, "sb1", 21, false);
+    assert!(d.problems().is_empty(), "{:?}", d.problems());
+    more(&mut d, "n2", 12, true);
+    let all = d.problems();
+    assert!(
+        !all.is_empty() && all.iter().all(|p| p.rule.0 == "A6"),
+        "{all:?}"
+    );
+}
+
+#[test]
 fn s6_an_arbiter_and_exclusive_are_refused_together() {
     let mut wanted = SetCluster::of("c1".parse().unwrap());
     wanted.arbiter = Some("https://etcd".to_owned());

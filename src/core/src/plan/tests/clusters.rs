@@ -43,6 +43,7 @@ pub(super) fn create() -> CreateCluster {
         fallback: Fallback::Automatic,
         split_stops: SplitStops::Home,
         reference: None,
+        links: Vec::new(),
     }
 }
 

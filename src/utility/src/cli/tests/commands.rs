@@ -280,6 +280,7 @@ fn cluster() -> impl Strategy<Value = (CreateCluster, SetCluster, Vec<Rest>)> {
                     SplitStops::Standby
                 },
                 reference: reference.then(|| "192.0.2.1".parse().unwrap()),
+                links: Vec::new(),
             };
             let set = SetCluster {
                 without_majority: keep.then_some(WithoutMajority::Keep),
@@ -369,6 +370,7 @@ fn pair() -> Ground {
         fallback: Fallback::Manual,
         split_stops: SplitStops::Home,
         reference: None,
+        links: Vec::new(),
     }));
     ground
 }
