@@ -194,6 +194,15 @@ impl Engine {
             {
                 Want::Have(Why::HomeUnprotected(home)) // S5, F2: it lets go and takes nothing
             }
+            // It will not take what its clients can't reach there, as long as there is an heir.
+            NodeState::Up | NodeState::Suspect
+                if peer.last.host.link_down
+                    && self.host.link_up()
+                    && !local.plan.ordered_only
+                    && !self.is_restless(i, now) =>
+            {
+                Want::Have(Why::NoCarrier(home))
+            }
             NodeState::Up | NodeState::Suspect => Want::Not(Why::HomeUp, None),
             NodeState::Unknown if now < self.started.after(self.bounds.down) => {
                 Want::Not(Why::JustStarted, None) // it had no time yet to be heard
