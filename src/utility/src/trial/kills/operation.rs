@@ -142,7 +142,7 @@ impl Operation {
             _ => {}
         }
         Ok(match self {
-            Self::Create => create_command(),
+            Self::Create => create_command(ground.lab.shape()),
             Self::AddNode => {
                 free(ground, &is)?;
                 strings(&add_node())
@@ -228,7 +228,7 @@ fn add_node() -> [&'static str; 8] {
 }
 
 fn create(ground: &Ground) -> Result<()> {
-    let command = create_command();
+    let command = create_command(ground.lab.shape());
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     ground.backstay(&command).map(drop)
 }
