@@ -285,8 +285,8 @@ impl Engine {
             self.learn(report.service, |l| l.saw(report.term));
         }
         self.hear_releases(beat, now);
-        self.hear_moves(beat, now);
         self.hear_asks(at, beat, now);
+        self.hear_moves(beat, now); // after its own look at who has what: it may know better
         self.hear_answers(at, beat, now);
         for order in &beat.orders {
             self.take_order(*order, now);

@@ -415,8 +415,8 @@ impl Lab {
         ensure!(&start == b"SSH-", "{} does not speak SSH", host.name);
         // Not every manager of networks is as quick as sshd.
         let there = net::addresses(host);
-        let v4 = there.iter().any(|address| address.contains('.'));
-        ensure!(v4, "{} has no address", host.name);
+        let used = |address: &String| address.contains(':') == host.shape.ipv6;
+        ensure!(there.iter().any(used), "{} has no address", host.name);
         Ok(())
     }
 

@@ -63,7 +63,6 @@ impl Engine {
                 continue;
             }
             local.saw(base.term);
-            local.unrest.begin(holder, base.term);
             local.ballot.term = base.term;
             local.ballot.holder = holder;
             local.ballot.released = false;

@@ -243,7 +243,12 @@ impl Engine {
             let its_own = ballot.term < released.term || ballot.holder == Some(beat.from);
             if its_own && released.term >= local.highest {
                 let given = Some((released.term, released.successor));
-                if local.given != given {
+                // One that died as it took the term, and was never heard to have it, gives it up too: to nobody.
+                let knows_better = released.successor.is_none()
+                    && local
+                        .given
+                        .is_some_and(|(term, heir)| term == released.term && heir.is_some());
+                if local.given != given && !knows_better {
                     local.given = given;
                     local.given_at = now;
                 }

@@ -3,7 +3,8 @@
 //! A *move* is a new term under another holder than the last. Every member notices moves by itself, from the
 //! asks that it hears, and knows each by its term; beats carry what is not an hour old, so that a node that
 //! was away or restarted learns of them, and all count the same. They outlive the agent, not the machine:
-//! a whole cluster that loses its power has forgotten them. To leave a node in maintenance is no move (F17).
+//! a whole cluster that loses its power has forgotten them. To leave a node in maintenance is no move, nor is the
+//! return to it (F17); and the first holder that a node hears of after its machine's start was there before.
 //!
 //! An order clears the count up to the move that it asks for: a human has looked. That much is *not* in the
 //! beats; it is taken from the order itself, which reaches every member that is up. A node that was cut off
@@ -38,6 +39,8 @@ pub(super) struct Unrest {
     moves: ArrayVec<Move, { MAX_MOVES_PER_HOUR as usize }>,
     /// Moves up to this term do not count: a human has acted.
     calm: u64,
+    /// It left this node because that is worked on.
+    left: Option<NodeId>,
 }
 
 impl Unrest {
@@ -48,15 +51,25 @@ impl Unrest {
         }
     }
 
-    /// `node` holds it under `term`. True: that was a move, and counts if it is not `expected`.
-    fn held_by(&mut self, node: NodeId, term: u64, expected: bool, now: Mono) -> bool {
+    /// `node` holds it under `term`; the former holder is `worked_on`. True: that was a move.
+    fn held_by(&mut self, node: NodeId, term: u64, worked_on: bool, now: Mono) -> bool {
         let was = self.holder;
         if was.is_some_and(|(_, last)| term <= last) {
             return false;
         }
         self.holder = Some((node, term));
-        let moved = was.is_some_and(|(last, _)| last != node);
-        moved && !expected && self.learn(term, now.after(HOUR))
+        let Some((last, _)) = was.filter(|(last, _)| *last != node) else {
+            return false;
+        };
+        let returns = self.left.take() == Some(node);
+        self.left = worked_on.then_some(last);
+        // What does not count is kept as over, so that it is no news from a node that knows of no work.
+        let until = if worked_on || returns {
+            now
+        } else {
+            now.after(HOUR)
+        };
+        self.learn(term, until)
     }
 
     /// There was a move. True: it is news.
@@ -99,14 +112,14 @@ impl Unrest {
 }
 
 impl Engine {
-    /// Node `node` holds service `i` under `term`. To leave a node that is worked on counts as no move: that
-    /// is what the work asks for, or explains (F17).
+    /// Node `node` holds service `i` under `term`. To leave a node that is worked on, and to return to it, counts as
+    /// no move: that is what the work asks for, or explains (F17).
     pub(super) fn note_holder(&mut self, i: usize, node: NodeId, term: u64, now: Mono) {
         let last = self.services[i].unrest.holder;
         let last = last.and_then(|(id, _)| self.peers.iter().position(|p| p.id == id));
-        let expected = last.is_some_and(|at| self.maintenance_of(at, now).is_some());
+        let worked_on = last.is_some_and(|at| self.maintenance_of(at, now).is_some());
         let unrest = &mut self.services[i].unrest;
-        self.persist_now |= unrest.held_by(node, term, expected, now);
+        self.persist_now |= unrest.held_by(node, term, worked_on, now);
     }
 
     /// F10: it has moved so often that it leaves no living node by itself. Orders, takeover from a dead
@@ -173,10 +186,24 @@ mod tests {
         assert!(!unrest.held_by(STANDBY, 3, false, at(3)), "heard before");
         assert!(!unrest.held_by(HOME, 2, false, at(3)), "an old beat");
         assert!(unrest.held_by(HOME, 4, false, at(10)));
-        assert!(!unrest.held_by(STANDBY, 5, true, at(11)), "work on a node");
         assert_eq!(count(&unrest, 61), 2);
         assert_eq!(count(&unrest, 62), 1);
         assert_eq!(count(&unrest, 70), 0);
+    }
+
+    #[test]
+    fn f10_to_leave_a_node_that_is_worked_on_and_to_return_counts_nothing() {
+        let mut unrest = Unrest::default();
+        let at = |minutes: u64| Mono::from_millis(minutes * 60_000);
+        unrest.begin(Some(HOME), 1);
+        unrest.held_by(STANDBY, 2, true, at(1));
+        unrest.held_by(HOME, 3, false, at(2));
+        assert_eq!(count(&unrest, 2), 0);
+        assert!(!unrest.learn(3, at(60)), "told by one that knows no better");
+        unrest.held_by(STANDBY, 4, false, at(3));
+        assert_eq!(count(&unrest, 3), 1, "the next one is a move");
+        unrest.held_by(HOME, 5, false, at(4));
+        assert_eq!(count(&unrest, 4), 2, "and so is the return from it");
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl Bench {
         });
         if self.nodes[n].unplugged {
             self.feed(n, |e, now| {
-                e.handle_host(HostEvent::Link { up: false }, now)
+                e.handle_host(HostEvent::Link { up: false }, now);
             });
         }
         for service in services {
