@@ -20,6 +20,7 @@ mod advice;
 mod alarms;
 mod beat;
 mod begin;
+mod calm;
 mod effect;
 mod failed;
 mod hands;

@@ -158,7 +158,8 @@ impl Ground {
             jobs: Arc::clone(&jobs),
         });
         let run = RunFolder::lock(&Folders::below(folder.path()).run).unwrap();
-        let decider = Decider::new(Box::new(hands), crew, inbox, run, Pulse::default(), NONCE);
+        let mut decider = Decider::new(Box::new(hands), crew, inbox, run, Pulse::default(), NONCE);
+        decider.gathers = false;
         decide.tell(Input::Enrolled(Some(Identity {
             name: "n1".parse().unwrap(),
             id: NodeId(1),
@@ -314,8 +315,12 @@ fn turns_of_the_loop_in_a_steady_cluster_allocate_nothing() {
         for _ in 0..65 * 20 {
             ground.round();
         }
+        ground.decider.gathers = true;
+        ground.round();
     });
     assert_eq!(ground.jobs.load(Ordering::Relaxed), jobs, "not steady");
+    let (now, read_at) = (ground.decider.hands.now(), ground.decider.read_at);
+    assert!(read_at > now, "beats gather");
     assert_eq!(info.count_total, 0, "{info:?}");
 }
 

@@ -101,6 +101,10 @@ pub struct Decider {
     pub(super) links: Links,
     pub(super) rejects: Rejects,
     pub(super) machine: Machine,
+    /// Until then beats gather: their sockets don't end the wait.
+    pub(super) read_at: Mono,
+    /// Whether they ever do; not where a test's clock stands still while the loop waits.
+    pub(super) gathers: bool,
     pub(super) look_at: Mono,
     /// The addresses of this machine; kept for its room.
     pub(super) there: Vec<IpAddr>,
@@ -144,6 +148,8 @@ impl Decider {
             links: Links::default(),
             rejects: Rejects::default(),
             machine: Machine::default(),
+            read_at: Mono::default(),
+            gathers: true,
             look_at: Mono::default(),
             there: Vec::new(),
             lost: Vec::new(),
@@ -228,11 +234,26 @@ impl Decider {
     }
 
     fn wait(&self, until: Mono) -> Readable {
+        let gathered = self.read_at.min(until);
+        if self.gathers && self.hands.now() < gathered {
+            let readable = self.poll(gathered, false);
+            // Awake for another reason: what has gathered by then is read, too.
+            if readable.inbox || readable.hands || gathered == until {
+                return Readable {
+                    links: true,
+                    ..readable
+                };
+            }
+        }
+        self.poll(until, true)
+    }
+
+    fn poll(&self, until: Mono, links: bool) -> Readable {
         let timeout = TimeSpec::from_duration(until.since(self.hands.now()));
         let poll = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = SmallVec::<[PollFd<'_>; USUAL_SOCKETS]>::new();
         fds.push(poll(self.inbox.as_fd()));
-        fds.extend(self.links.all().map(poll));
+        fds.extend(self.links.all().filter(|_| links).map(poll));
         let hands_from = fds.len();
         fds.extend(self.hands.watched().into_iter().flatten().map(poll));
         // Interrupted or not: whatever is readable is read, whatever is due is done.

@@ -32,6 +32,12 @@ impl Decider {
                 }
             }
         }
+        let now = self.hands.now();
+        // What was staged or is to be told to somebody is waited for.
+        let alone = self.staged.is_empty() && self.notices.is_empty();
+        let clusters = self.clusters.values().filter(|_| alone);
+        let patience = clusters.map(|c| c.engine.patience(now)).min();
+        self.read_at = now.after(patience.unwrap_or_default());
     }
 
     /// Says what was dropped, at most once a minute.

@@ -16,10 +16,11 @@ const ROUNDS: u64 = 200;
 
 /// The standby's engine, which has most to look at, and the beats of all others.
 pub(crate) struct Steady {
-    engine: Engine,
-    others: Vec<Beat>,
+    pub(crate) engine: Engine,
+    /// The last beat of each other.
+    pub(crate) others: Vec<Beat>,
     next: usize,
-    now: Mono,
+    pub(crate) now: Mono,
     timer: Mono,
     /// Beats that the engine had sent.
     pub(crate) sent: u64,

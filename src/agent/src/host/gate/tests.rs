@@ -4,11 +4,14 @@ mod kept;
 mod matrix;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Changes, Gate, GateError, GateWatch, NativeGate, NftGate, SlotState, Verdict};
 use crate::host::announce::Listener;
@@ -593,4 +596,15 @@ fn a_batch_and_the_notice_of_it_allocate_nothing() {
     turns(&mut gate);
     let info = allocation_counter::measure(|| turns(&mut gate));
     assert_eq!(info.count_total, 0, "{info:?}");
+    unlock(&mut gate, &both(), 0, LONG);
+    let readable = |watch: &GateWatch| {
+        let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+    };
+    assert!(
+        !readable(&watch),
+        "nobody is woken up by the gate's own writing"
+    );
+    sh("nft add table inet unrelated");
+    assert!(readable(&watch));
 }

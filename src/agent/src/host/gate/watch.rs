@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 use nix::libc::{EAGAIN, EINTR, ENOBUFS, MSG_DONTWAIT};
+use socket2::{SockFilter, SockRef};
 
 use super::TABLE;
 use super::encode::{NEWGEN, NEWTABLE, Received};
@@ -14,35 +15,50 @@ use super::encode::{NEWGEN, NEWTABLE, Received};
 /// `NFNLGRP_NFTABLES` of nfnetlink.h.
 const GROUP: u32 = 7;
 
-/// The netlink ports that write on our behalf: that of the native gate, and those of the `nft` processes we
-/// spawned last (libmnl's port is the process id). Clones share one list.
+/// The netlink ports that write on our behalf. Clones share one list.
 #[derive(Debug, Clone, Default)]
-pub struct OwnWriters(Arc<Mutex<VecDeque<u32>>>);
+pub struct OwnWriters(Arc<Mutex<Ports>>);
+
+#[derive(Debug, Default)]
+struct Ports {
+    /// The native gate's own socket, and those that it had before: notices of them may still wait to be read.
+    gate: VecDeque<u32>,
+    /// The `nft` processes that were spawned last (libmnl's port is the process id).
+    processes: VecDeque<u32>,
+}
 
 impl OwnWriters {
-    /// Notes the gate's own socket. Notices of the one before it may still wait to be read.
+    /// Notes the gate's own socket.
     pub(super) fn own(&self, port: u32) {
-        let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ports.push_front(port);
+        keep(&mut self.ports().gate, port);
     }
 
-    /// Notes a process that writes for the gate; the oldest is forgotten beyond 64.
+    /// Notes a process that writes for the gate.
     pub(super) fn add(&self, port: u32) {
-        let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !ports.contains(&port) {
-            ports.push_back(port);
-        }
-        if ports.len() > 64 {
-            // The first is the gate's own socket, which stays.
-            ports.remove(1);
-        }
+        keep(&mut self.ports().processes, port);
+    }
+
+    fn of_gate(&self) -> Option<u32> {
+        self.ports().gate.back().copied()
     }
 
     fn contains(&self, port: u32) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&port)
+        let ports = self.ports();
+        ports.gate.contains(&port) || ports.processes.contains(&port)
+    }
+
+    fn ports(&self) -> MutexGuard<'_, Ports> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The oldest is forgotten beyond 64.
+fn keep(ports: &mut VecDeque<u32>, port: u32) {
+    if !ports.contains(&port) {
+        ports.push_back(port);
+    }
+    if ports.len() > 64 {
+        ports.pop_front();
     }
 }
 
@@ -59,10 +75,13 @@ pub enum Changes {
 
 /// A socket that hears every change to nftables in its network namespace.
 ///
-/// It is readable after our own changes too; poll it, and call [`GateWatch::changed_by_others`].
+/// Poll it, and call [`GateWatch::changed_by_others`]: it is readable after changes of our own `nft` processes too, but
+/// not after those of the gate's socket, of which there are two with every beat.
 pub struct GateWatch {
     socket: Socket,
     own: OwnWriters,
+    /// Whose notices the kernel drops.
+    deaf_to: Option<u32>,
     buffer: Vec<u8>,
 }
 
@@ -82,15 +101,30 @@ impl GateWatch {
         socket.set_rx_buf_sz(1 << 20)?;
         socket.add_membership(GROUP)?;
         socket.set_non_blocking(true)?;
-        Ok(GateWatch {
+        let mut watch = GateWatch {
             socket,
             own,
+            deaf_to: None,
             buffer: Vec::with_capacity(64 * 1024),
-        })
+        };
+        watch.drop_own();
+        Ok(watch)
+    }
+
+    /// Without the filter it is only woken up more often.
+    fn drop_own(&mut self) {
+        let port = self.own.of_gate();
+        if self.deaf_to != port
+            && let Some(port) = port
+            && let Ok(()) = SockRef::from(&self.socket).attach_filter(&not_from(port))
+        {
+            self.deaf_to = Some(port);
+        }
     }
 
     /// Reads all that is waiting, without blocking.
     pub fn changed_by_others(&mut self) -> io::Result<Changes> {
+        self.drop_own(); // the gate may have opened another socket
         let mut changes = Changes::Ours;
         loop {
             self.buffer.clear();
@@ -117,6 +151,22 @@ impl GateWatch {
             }
         }
     }
+}
+
+/// Classic BPF: drops what that port did. The notices of one transaction come together and name it alike, in
+/// `nlmsg_pid` (`nft_commit_notify`, Linux 5.10 and later).
+fn not_from(port: u32) -> [SockFilter; 4] {
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const NLMSG_PID: u32 = 12;
+    [
+        SockFilter::new(LOAD_WORD, 0, 0, NLMSG_PID),
+        // It is loaded as big endian, and written as the machine has it.
+        SockFilter::new(JUMP_EQUAL, 0, 1, port.to_be()),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ]
 }
 
 impl AsFd for GateWatch {
