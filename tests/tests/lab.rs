@@ -201,6 +201,12 @@ fn t12_a2_foreign_equipment_uses_the_alias() {
     assert!(printed.contains("1 runs"), "{printed}");
 }
 
+/// Forged, played again, cut short: a tenth of what `lab bench flood` sends, and a failover after it.
+#[test]
+fn t12_protocol_3_a_flood_of_bad_beats_changes_nothing() {
+    runs("flood-short", 1);
+}
+
 /// What comes when n1 is asked for something by SSH itself, with a viewer's key, from the client's network.
 fn as_viewer(key: &str, options: &[&str], command: &[&str], input: &str) -> String {
     let mut ssh = Command::new("ip");

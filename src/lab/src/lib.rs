@@ -19,6 +19,7 @@
 pub mod bench;
 mod clean;
 mod fault;
+mod flood;
 mod lab;
 pub mod loopback;
 mod manager;

@@ -91,7 +91,7 @@ fn agents(ground: &Ground) -> Result<Vec<String>> {
 }
 
 /// A file of the agent's in `/proc`.
-fn proc(ground: &Ground, host: &str, file: &str) -> Result<String> {
+pub(super) fn proc(ground: &Ground, host: &str, file: &str) -> Result<String> {
     let script = format!("cat /proc/$(systemctl show -P MainPID backstay-agent)/{file}");
     ground.run_in(host, "sh", &["-ec", &script])
 }
@@ -113,7 +113,7 @@ fn processor(ground: &Ground) -> Result<f64> {
 }
 
 /// User and system time of a process by its `stat` (proc(5)), in ticks of 10 ms on every Linux that Backstay runs on.
-fn used(stat: &str) -> Result<Duration> {
+pub(super) fn used(stat: &str) -> Result<Duration> {
     let (_, rest) = stat.rsplit_once(')').context("no such process")?;
     let times = rest.split_whitespace().skip(11).take(2);
     let ticks: u64 = times.map(str::parse::<u64>).sum::<Result<_, _>>()?;

@@ -12,7 +12,7 @@ use backstay_lab::probe::{Probe, ProbeOptions, ProbeReport};
 
 pub(super) use super::ground::Event;
 use super::ground::{CLUSTER, Ground, at_home, runs_on};
-use super::{boot, cost, links, meddle, scenes, upkeep};
+use super::{boot, cost, flood, links, meddle, scenes, upkeep};
 
 /// The service and nodes that are tried.
 pub(super) const SERVICE: &str = "web1";
@@ -48,6 +48,8 @@ const TRIALS: &[(&str, &str, Trial)] = &[
     ("foreign", "lan", meddle::foreign),
     ("cut-link", "lan", links::one_of_two),
     ("no-carrier", "lan", links::no_carrier),
+    ("flood", "lan", flood::a_million),
+    ("flood-short", "lan", flood::a_hundred_thousand),
 ];
 
 /// What is measured though nothing fails; it has a cluster of its own.
@@ -139,7 +141,7 @@ fn wait_ms(ground: &Ground) -> Result<f64> {
     Ok(if fast { 300.0 } else { 3_000.0 })
 }
 
-fn standby_has_it(ground: &Ground) -> Result<()> {
+pub(super) fn standby_has_it(ground: &Ground) -> Result<()> {
     ground
         .wait("the standby runs it", |v| runs_on(v, SERVICE, STANDBY))
         .map(drop)

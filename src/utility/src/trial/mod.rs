@@ -6,6 +6,7 @@ mod boot;
 mod cost;
 mod demo;
 mod faults;
+mod flood;
 mod ground;
 mod kills;
 mod links;

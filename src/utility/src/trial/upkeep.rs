@@ -56,7 +56,10 @@ fn another_build() -> Result<PathBuf> {
 }
 
 /// Work during which no service moves and no alarm comes up.
-fn unnoticed(ground: &Ground, work: impl FnOnce() -> Result<()>) -> Result<(ProbeReport, Figures)> {
+pub(super) fn unnoticed(
+    ground: &Ground,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<(ProbeReport, Figures)> {
     let (before, alarms) = (term(ground)?, raised(ground)?);
     let report = probed(ground, || {
         work()?;
