@@ -7,6 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use super::address::Interface;
 use super::packet::{
     Arp, ETHERTYPE_ARP, ETHERTYPE_IPV6, Mac, Neighbour, PacketSocket, Sign, statement,
 };
@@ -69,6 +70,18 @@ impl Announcer {
         match addr {
             IpAddr::V4(v4) => self.socket.send(&Arp::probe(self.mac(), v4).frame()),
             IpAddr::V6(v6) => self.socket.send(&Neighbour::probe(self.mac(), v6)),
+        }
+    }
+
+    /// Asks who has an address that may be another machine's own, and may just be coming up there: in IPv6 its kernel
+    /// would take a probe for a duplicate and leave that address unusable (RFC 4862 5.4.3). So there the question
+    /// comes from the link-local address of this interface, which goes with no role and no service.
+    pub fn ask_another(&self, interface: &Interface, addr: IpAddr) -> io::Result<()> {
+        let mut own = interface.addresses.iter().map(|a| a.net.addr());
+        let link_local = own.find(|a| matches!(a, IpAddr::V6(v6) if v6.is_unicast_link_local()));
+        match link_local.filter(|_| addr.is_ipv6()) {
+            Some(source) => self.ask(source, addr),
+            None => self.probe(addr),
         }
     }
 
@@ -170,6 +183,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::host::address::Network;
     use crate::host::testnet::{TestNet, enter, sh, within};
 
     fn wait_heard(listener: &Listener) -> Option<Heard> {
@@ -183,12 +197,22 @@ mod tests {
         None
     }
 
-    fn neighbour(ns: &str, addr: IpAddr) -> String {
+    fn ip(ns: &str, words: &[&str], addr: IpAddr) -> String {
         let output = Command::new("ip")
-            .args(["-n", ns, "neigh", "show", &addr.to_string()])
+            .args(["-n", ns])
+            .args(words)
+            .arg(addr.to_string())
             .output()
             .unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn neighbour(ns: &str, addr: IpAddr) -> String {
+        ip(ns, &["neigh", "show"], addr)
+    }
+
+    fn shown(ns: &str, addr: IpAddr) -> String {
+        ip(ns, &["-o", "address", "show", "to"], addr)
     }
 
     #[test]
@@ -256,6 +280,51 @@ mod tests {
             );
             assert_eq!(listener.next_heard().unwrap(), None);
         }
+    }
+
+    #[test]
+    fn a2_another_machines_address_that_comes_up_survives_the_question() {
+        let net = TestNet::new("dad");
+        let comes_up = |last: &str| {
+            sh(&format!(
+                "ip -n {} addr add 2001:db8::{last}/64 dev eth0",
+                net.b
+            ));
+        };
+        // Three rounds, each of a second.
+        sh(&format!(
+            "ip netns exec {} sysctl -q -w net.ipv6.conf.eth0.accept_dad=1 net.ipv6.conf.eth0.dad_transmits=3",
+            net.b
+        ));
+        enter(&net.a);
+        let announcer = Announcer::open("eth0").unwrap();
+        let mut network = Network::open().unwrap();
+        let eth0 = network.carrier_of("2001:db8::11".parse().unwrap());
+        let eth0 = eth0.unwrap().expect("eth0 carries it");
+        let became = |last: &str, ask: &dyn Fn(IpAddr)| {
+            let address = format!("2001:db8::{last}").parse().unwrap();
+            comes_up(last);
+            let begin = Instant::now();
+            loop {
+                ask(address);
+                let shown = shown(&net.b, address);
+                if !shown.contains(" tentative") || shown.contains(" dadfailed") {
+                    return shown;
+                }
+                assert!(begin.elapsed() < Duration::from_secs(20), "{shown}");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        };
+        let asked = became("51", &|a| announcer.ask_another(&eth0, a).unwrap());
+        assert!(!asked.contains(" dadfailed"), "{asked}");
+        let probed = became("52", &|a| announcer.probe(a).unwrap());
+        assert!(probed.contains(" dadfailed"), "{probed}");
+        // Once it is there it answers.
+        let mut listener = Listener::nd("eth0").unwrap();
+        let there = "2001:db8::51".parse().unwrap();
+        listener.watch(&[there]);
+        announcer.ask_another(&eth0, there).unwrap();
+        assert_eq!(wait_heard(&listener).map(|h| h.address), Some(there));
     }
 
     #[test]

@@ -93,15 +93,13 @@ fn probe(
     let mut watched = addresses.clone();
     watched.extend(ours);
     watched.extend(&mine);
-    // Every question is a probe, which claims nothing: one from an address of this interface could be one from an
-    // alias that is up and closed here, and whoever heard it would send to this node what is for the holder.
+    // Every question claims nothing: one from an address of this interface could be one from an alias that is up and
+    // closed here, and whoever heard it would send to this node what is for the holder.
     let heard = question(&interface, &watched, within, false, || {
-        let ours = ours.iter().filter(|base| on_link(&interface, **base));
-        addresses
-            .iter()
-            .chain(&mine)
-            .chain(ours)
-            .try_for_each(|address| announcer.probe(*address))
+        let mut ours = ours.iter().filter(|base| on_link(&interface, **base));
+        let mut own = addresses.iter().chain(&mine);
+        own.try_for_each(|address| announcer.probe(*address))?;
+        ours.try_for_each(|base| announcer.ask_another(&interface, *base))
     })?;
     let known: BTreeSet<Mac> = heard
         .iter()
@@ -128,7 +126,7 @@ pub(super) fn in_use(addresses: &[IpNet], within: Duration) -> std::io::Result<V
         };
         let announcer = Announcer::open(&interface.name)?;
         let heard = question(&interface, &[address], within, true, || {
-            announcer.probe(address)
+            announcer.ask_another(&interface, address)
         })?;
         used.extend(heard.first().map(|h| h.address));
     }
@@ -158,7 +156,7 @@ fn reference_answers(
         return Ok(Some(interface.carrier));
     }
     let announcer = Announcer::open(&interface.name)?;
-    // From the base address, which is this node's own; from nowhere if that is of another network.
+    // From the base address, which is this node's own, unless that is of another network.
     let nets = interface.addresses.iter().map(|address| address.net);
     let own = nets.filter(|net| net.addr() == base && net.contains(&target));
     let from_base = own.count() > 0;
@@ -166,7 +164,7 @@ fn reference_answers(
         if from_base {
             announcer.ask(base, target)
         } else {
-            announcer.probe(target)
+            announcer.ask_another(&interface, target)
         }
     })?;
     Ok(Some(!heard.is_empty()))
