@@ -1,4 +1,5 @@
-//! A6 on real hosts with two links each. The faults judge themselves; a run that shows what must never be fails.
+//! Real hosts with two links each and no IPv4 at all (C14): what is particular to links (A6), the cold start (A5) and work
+//! on nodes (F17). The faults judge themselves; a run that shows what must never be fails. Four minutes in all.
 
 use backstay_tests::{backstay, on_lab, programs};
 
@@ -12,18 +13,27 @@ impl Drop for Down {
     }
 }
 
+fn once(fault: &str) {
+    let results = programs().unwrap().join("system-tests.jsonl");
+    let results = results.to_str().unwrap();
+    let printed = on_lab(&["lab", "bench", fault, "--runs", "1", "--results", results]).unwrap();
+    assert!(printed.contains("1 runs"), "{printed}");
+}
+
 #[test]
-fn t01_a6_one_of_two_links_or_the_clients_cable_fails() {
+fn t01_a6_c14_a5_f17_two_links_and_ipv6_only() {
     let _down = Down;
-    let up = backstay(&["lab", "up", "--yes", "--links", "2"]).unwrap();
+    let up = backstay(&["lab", "up", "--yes", "--links", "2", "--ipv6"]).unwrap();
     let said = String::from_utf8_lossy(&up.stderr);
     assert!(up.status.success(), "{said}");
-    let results = programs().unwrap().join("system-tests.jsonl");
-    for fault in ["cut-link", "no-carrier"] {
-        let runs = ["lab", "bench", fault, "--runs", "1", "--results"];
-        let mut command = runs.to_vec();
-        command.push(results.to_str().unwrap());
-        let printed = on_lab(&command).unwrap();
-        assert!(printed.contains("1 runs"), "{printed}");
+    for fault in [
+        "cut-link",
+        "no-carrier",
+        "power",
+        "move",
+        "cold-start",
+        "maintenance",
+    ] {
+        once(fault);
     }
 }

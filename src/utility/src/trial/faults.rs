@@ -12,7 +12,7 @@ use backstay_lab::probe::{Probe, ProbeOptions, ProbeReport};
 
 pub(super) use super::ground::Event;
 use super::ground::{CLUSTER, Ground, at_home, runs_on};
-use super::{boot, cost, flood, links, meddle, scenes, upkeep};
+use super::{boot, cold, cost, flood, links, meddle, scenes, upkeep, work};
 
 /// The service and nodes that are tried.
 pub(super) const SERVICE: &str = "web1";
@@ -50,6 +50,9 @@ const TRIALS: &[(&str, &str, Trial)] = &[
     ("no-carrier", "lan", links::no_carrier),
     ("flood", "lan", flood::a_million),
     ("flood-short", "lan", flood::a_hundred_thousand),
+    ("cold-start", "lan", cold::all_return),
+    ("cold-home-gone", "lan", cold::home_stays_away),
+    ("maintenance", "lan", work::maintenance),
 ];
 
 /// What is measured though nothing fails; it has a cluster of its own.

@@ -11,8 +11,8 @@ use super::faults::{
 };
 use super::ground::{Ground, LIMIT, runs_on};
 
-/// Longer than twice W of the usual profile: nothing may follow.
-const NOTHING_FOLLOWS: Duration = Duration::from_secs(8);
+/// Longer than twice W of the usual profile, after which the last alarm is up: nothing may follow.
+pub(super) const NOTHING_FOLLOWS: Duration = Duration::from_secs(8);
 
 fn needs_two(ground: &Ground) -> Result<()> {
     ensure!(

@@ -3,6 +3,7 @@
 //! Everything an admin would do is done as an admin does it: by this program's own command line.
 
 mod boot;
+mod cold;
 mod cost;
 mod demo;
 mod faults;
@@ -13,6 +14,7 @@ mod links;
 mod meddle;
 mod scenes;
 mod upkeep;
+mod work;
 
 pub use demo::demo;
 pub use ground::{CLUSTER, Ground, create_command, create_on};
