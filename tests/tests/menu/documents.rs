@@ -21,7 +21,7 @@ pub(crate) type Documents = BTreeMap<String, String>;
 /// Whether a line says the same whenever and on whatever machine it is written: not what is drawn anew (identities,
 /// secrets, the keys of a new host) and not the time.
 fn stays(line: &str) -> bool {
-    let anew = ["id = \"", "secret = ", "host_keys = ", "at = "];
+    let anew = ["id = \"", "secret = ", "host_keys = ", "at = ", "until = "];
     !anew.iter().any(|k| line.starts_with(k))
 }
 

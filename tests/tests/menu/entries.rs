@@ -1,4 +1,4 @@
-//! The entries of U1 that change something, in the order in which one can follow the other.
+//! The entries of the menu that change something, in the order in which one can follow the other.
 
 use super::drive::Entry;
 use super::drive::Field::{Choice, Service, Text};
@@ -78,7 +78,7 @@ pub(crate) const NODES: [Entry; 4] = [
 ];
 
 /// The life of a cluster.
-pub(crate) const CLUSTER: [Entry; 9] = [
+pub(crate) const CLUSTER: [Entry; 11] = [
     Entry {
         key: 'c',
         label: "Create new cluster",
@@ -127,6 +127,26 @@ pub(crate) const CLUSTER: [Entry; 9] = [
         needs: "web1 locked",
         form: &[Choice("Service", "web1")],
         flags: "service unlock web1",
+        ..BLANK
+    },
+    Entry {
+        key: 'm',
+        label: "Maintenance of a node",
+        needs: "n1   up      web1",
+        form: &[
+            Choice("Node", "n1"),
+            Text("For", "20m"),
+            Text("Reason", "disk"),
+        ],
+        flags: "node maintenance n1 --for 20m --reason disk",
+        ..BLANK
+    },
+    Entry {
+        key: 'm',
+        label: "Maintenance of a node",
+        needs: "web1 locked",
+        form: &[Choice("Node", "n1"), Choice("What", "it has ended")],
+        flags: "node maintenance n1 --end",
         ..BLANK
     },
     Entry {

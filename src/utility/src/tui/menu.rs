@@ -39,6 +39,8 @@ pub enum Id {
     Unlock,
     /// Sync data within cluster.
     Sync,
+    /// Maintenance of a node (F17).
+    Maintain,
 }
 
 /// How much harm a mistake can do.
@@ -87,8 +89,8 @@ const fn entry(
     }
 }
 
-/// U1, in its order.
-pub const ENTRIES: [Entry; 16] = [
+/// U1, in its order, and what came since.
+pub const ENTRIES: [Entry; 17] = [
     entry(
         Id::AddNode,
         "Nodes in system",
@@ -217,6 +219,14 @@ pub const ENTRIES: [Entry; 16] = [
         Danger::Change,
         "Copy the data of services to the standby now.",
     ),
+    entry(
+        Id::Maintain,
+        "",
+        'm',
+        "Maintenance of a node",
+        Danger::Change,
+        "What it carries is locked there or moved; it ends by itself.",
+    ),
 ];
 
 /// U1: why an entry can't be used now; none: it can.
@@ -291,7 +301,7 @@ pub fn why_not(id: Id, model: &Model) -> Option<String> {
             "no cluster that answers has a node to remove",
         ),
         Id::ChangeFallback if !system.clusters.is_empty() => None,
-        Id::MoveHome | Id::Lock if seen => None,
+        Id::MoveHome | Id::Lock | Id::Maintain if seen => None,
         Id::Unlock if seen => none(
             model.services().any(|(_, s)| s.lock.is_some()),
             "no service is locked",

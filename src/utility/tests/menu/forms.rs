@@ -2,7 +2,7 @@
 
 use backstay::tui::keys::Key::{Char, Down, Enter, Esc, Left, Right};
 use backstay::tui::layers::form::{Form, Kind};
-use backstay::tui::layers::{Layer, forms};
+use backstay::tui::layers::{Layer, command, forms};
 use backstay::tui::menu::{ENTRIES, Id};
 use backstay::tui::msg::Cmd;
 
@@ -74,6 +74,20 @@ fn every_form_makes_the_command_line_that_does_the_same() {
         "service lock web1 --for=30m --reason=-new disk"
     );
     assert_eq!(play('u', &|m| m.keys(&go)), "service unlock web2");
+    assert_eq!(
+        play('m', &|m| {
+            m.keys(&[Down, Right, Down]);
+            m.typed("2h");
+            m.key(Down);
+            m.typed("new disk");
+            m.keys(&go)
+        }),
+        "node maintenance m1 --move --for=2h --reason=new disk"
+    );
+    assert_eq!(
+        play('m', &|m| m.keys(&[Down, Left, Down, Down, Down, Enter])),
+        "node maintenance m1 --end"
+    );
     let a_service = |m: &mut Menu, spec: &[&str]| {
         m.key(Enter);
         for text in spec {
@@ -160,7 +174,7 @@ fn what_the_menu_offers_the_flags_can_read() {
         };
         if form.fields.iter().all(|f| !f.value().is_empty()) {
             assert_eq!(
-                forms::readable(&forms::words(entry.id, &form)),
+                command::readable(&command::words(entry.id, &form)),
                 Ok(()),
                 "{:?}",
                 entry.id

@@ -34,7 +34,7 @@ fn u11_a_viewer_is_told_at_every_entry_that_changes_something() {
 fn u1_every_entry_in_its_order() {
     use Id::{
         AddNode, ChangeFailover, ChangeFallback, CreateCluster, DeleteCluster, FreeStandby,
-        JoinCluster, LeaveCluster, ListClusters, Lock, MakeStandby, MoveHome, RemoveNode,
+        JoinCluster, LeaveCluster, ListClusters, Lock, Maintain, MakeStandby, MoveHome, RemoveNode,
         ShowStatus, Sync, Unlock,
     };
     let ids: Vec<Id> = ENTRIES.iter().map(|e| e.id).collect();
@@ -55,6 +55,7 @@ fn u1_every_entry_in_its_order() {
         Lock,
         Unlock,
         Sync,
+        Maintain,
     ];
     assert_eq!(ids, wanted);
     let groups: Vec<(usize, &str)> = ENTRIES

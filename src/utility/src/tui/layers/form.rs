@@ -5,7 +5,7 @@ use super::super::menu::Id;
 use super::super::model::Model;
 use super::super::msg::Cmd;
 use super::operation::Operation;
-use super::{Layer, forms, page, pick};
+use super::{Layer, command, forms, page, pick};
 
 /// Longest text of a field, in characters.
 const LONGEST: usize = 200;
@@ -302,13 +302,13 @@ fn submit(model: &mut Model, id: Id) -> Vec<Cmd> {
         }
         return Vec::new();
     }
-    let words = forms::words(id, form);
-    if let Err(why) = forms::readable(&words) {
+    let words = command::words(id, form);
+    if let Err(why) = command::readable(&words) {
         form.wrong = Some(why);
         return Vec::new();
     }
-    let name = forms::to_type(id, form);
-    let title = forms::title(id, form);
+    let name = command::to_type(id, form);
+    let title = command::title(id, form);
     model.layers.pop();
     begin(model, title, words, name)
 }

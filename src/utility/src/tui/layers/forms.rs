@@ -1,17 +1,15 @@
-//! The forms of the entries, and the command line that each of them makes. What is offered comes from the
-//! picture; what is typed is checked by the model's own parsers.
+//! The forms of the entries. What is offered comes from the picture; what is typed is checked by the model's own
+//! parsers.
 
 use std::fmt::Write as _;
 
 use backstay_core::engine::ServiceView;
 use backstay_core::model::{ClusterName, NodeName, ServiceName, SystemRole};
-use clap::Parser;
 
 use super::super::menu::Id;
 use super::super::model::Model;
 use super::form::{Check, Choice, Field, Form, Kind, Purpose};
 use super::present;
-use crate::cli::args::Arguments;
 use crate::cli::spec::{ServiceSpec, address};
 use crate::remote::Contact;
 
@@ -295,6 +293,7 @@ pub fn form(id: Id, model: &Model) -> Option<Form> {
             service,
             "services that are locked",
         )],
+        Id::Maintain => maintain(model, node),
         Id::ListClusters | Id::ChangeFailover | Id::Sync => return None,
     };
     let entry = super::super::menu::ENTRIES.iter().find(|e| e.id == id)?;
@@ -307,6 +306,44 @@ pub fn form(id: Id, model: &Model) -> Option<Form> {
     };
     present::fill(model, &mut form);
     Some(form)
+}
+
+/// F17: of any node of a cluster.
+fn maintain(model: &Model, marked: Option<&str>) -> Vec<Field> {
+    let seen = model.clusters.iter().filter_map(|c| c.view.as_ref());
+    let members = seen.flat_map(|c| c.nodes.iter().map(move |n| (c, n)));
+    let nodes = members.map(|(cluster, n)| {
+        let work = n.maintenance.as_ref().map_or("", |_| ", in maintenance");
+        option(
+            n.name.as_str(),
+            format!("{} ({}{work})", n.name, cluster.name),
+        )
+    });
+    let mut nodes: Vec<Choice> = nodes.collect();
+    nodes.sort_by(|a, b| a.value.cmp(&b.value));
+    nodes.dedup_by(|a, b| a.value == b.value); // a witness may serve several
+    vec![
+        choice("node", "Node", nodes, marked, "the node to be worked on"),
+        choice(
+            "work",
+            "What",
+            fixed(&[
+                ("", "begin: what it carries is locked there"),
+                ("--move", "begin: what it carries goes to another node"),
+                ("--end", "it has ended"),
+            ]),
+            None,
+            "its alarms are quiet, and nothing returns to it by itself",
+        ),
+        text(
+            "for",
+            "For",
+            false,
+            time,
+            "it ends by itself after this time; empty: 30m",
+        ),
+        text("reason", "Reason", false, reason, "others will read it"),
+    ]
 }
 
 fn service_list() -> Field {
@@ -486,101 +523,4 @@ pub fn spec(form: &Form) -> Result<String, String> {
         }
     }
     spec.parse::<ServiceSpec>().map(|_| spec)
-}
-
-/// The command line that does what the form says.
-pub fn words(id: Id, form: &Form) -> Vec<String> {
-    let v = |id: &str| form.value(id).to_owned();
-    let line = |words: &[&str]| -> Vec<String> { words.iter().map(|w| (*w).to_owned()).collect() };
-    let (node, cluster, service) = (v("node"), v("cluster"), v("service"));
-    let mut words = match id {
-        Id::AddNode => line(&["node", "add", &v("host"), "--name", &v("name")]),
-        Id::RemoveNode => line(&["node", "remove", &node]),
-        Id::MakeStandby => line(&["node", "role", &node, "standby"]),
-        Id::FreeStandby => line(&["node", "role", &node, "free"]),
-        Id::ListClusters => line(&["cluster", "list"]),
-        Id::ShowStatus => line(&["status", &cluster]),
-        Id::CreateCluster => line(&["cluster", "create", &v("name"), "--standby", &v("standby")]),
-        Id::ChangeFallback => match v("of").strip_prefix("cluster ") {
-            Some(cluster) => line(&["cluster", "set", cluster]),
-            None => line(&["service", "set", &v("of")]),
-        },
-        Id::JoinCluster => line(&["cluster", "add-node", &cluster, &node]),
-        Id::LeaveCluster => {
-            let mut words = line(&["cluster", "remove-node"]);
-            words.extend(v("member").split(' ').map(str::to_owned));
-            words
-        }
-        Id::DeleteCluster => line(&["cluster", "delete", &cluster]),
-        Id::MoveHome => line(&["service", "move", &service, "--to", &v("to")]),
-        Id::Lock => line(&["service", "lock", &service]),
-        Id::Unlock => line(&["service", "unlock", &service]),
-        Id::ChangeFailover | Id::Sync => Vec::new(),
-    };
-    for spec in form.services() {
-        words.push(format!("--service={spec}"));
-    }
-    // With `=`, since a reason may begin with a dash.
-    for id in [
-        "witness", "fallback", "profile", "priority", "for", "reason",
-    ] {
-        if !form.value(id).is_empty() {
-            words.push(format!("--{id}={}", form.value(id)));
-        }
-    }
-    words
-}
-
-/// Whether the command line can be read.
-///
-/// # Errors
-/// What is wrong with it, in one sentence.
-pub fn readable(words: &[String]) -> Result<(), String> {
-    let line = std::iter::once("backstay").chain(words.iter().map(String::as_str));
-    Arguments::try_parse_from(line).map(|_| ()).map_err(|e| {
-        let text = e.to_string();
-        let first = text
-            .lines()
-            .find(|l| !l.trim().is_empty())
-            .unwrap_or_default();
-        let first = first.strip_prefix("error: ").unwrap_or(first);
-        if e.kind() == clap::error::ErrorKind::MissingRequiredArgument {
-            "nothing is to be changed yet: choose a type, or give a priority".to_owned()
-        } else {
-            first.to_owned()
-        }
-    })
-}
-
-/// The name that has to be typed before it is done.
-pub fn to_type(id: Id, form: &Form) -> Option<String> {
-    match id {
-        Id::DeleteCluster => Some(form.value("cluster").to_owned()),
-        Id::LeaveCluster => form.value("member").split(' ').nth(1).map(str::to_owned),
-        _ => None,
-    }
-}
-
-/// What is done, in a few words.
-pub fn title(id: Id, form: &Form) -> String {
-    let v = |id: &str| form.value(id);
-    match id {
-        Id::AddNode => format!("add {} as {}", v("host"), v("name")),
-        Id::RemoveNode => format!("remove {} from the system", v("node")),
-        Id::MakeStandby => format!("make {} standby", v("node")),
-        Id::FreeStandby => format!("make {} free", v("node")),
-        Id::ListClusters | Id::ChangeFailover | Id::Sync | Id::ShowStatus => String::new(),
-        Id::CreateCluster => format!("create the cluster {}", v("name")),
-        Id::ChangeFallback => format!("change settings of {}", v("of")),
-        Id::JoinCluster => format!("add {} to the cluster {}", v("node"), v("cluster")),
-        Id::LeaveCluster => match v("member").split_once(' ') {
-            Some((cluster, node)) => format!("remove {node} from the cluster {cluster}"),
-            None => String::new(),
-        },
-        Id::DeleteCluster => format!("delete the cluster {}", v("cluster")),
-        Id::MoveHome if v("to") == "home" => format!("move {} home", v("service")),
-        Id::MoveHome => format!("move {} to the {}", v("service"), v("to")),
-        Id::Lock => format!("lock {}", v("service")),
-        Id::Unlock => format!("unlock {}", v("service")),
-    }
 }

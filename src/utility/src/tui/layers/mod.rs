@@ -1,5 +1,6 @@
 //! What lies over the home screen, one over the other; the last has the keys.
 
+pub mod command;
 pub mod form;
 pub mod forms;
 pub mod leave;
