@@ -1,5 +1,6 @@
 //! Addresses and links against the real kernel, in namespaces of our own.
 
+use super::watch::event_of;
 use super::*;
 use crate::host::testnet::{TestNet, enter, sh};
 
