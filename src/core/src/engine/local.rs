@@ -133,6 +133,17 @@ pub(super) struct Query {
     pub(super) retry: Mono,
 }
 
+impl Query {
+    /// Answers to beats before `first` count no longer.
+    pub(super) fn begin_again(&mut self, first: u64) {
+        if self.first != 0 {
+            self.first = first;
+            self.would = 0;
+            self.agreed = false;
+        }
+    }
+}
+
 /// A1: what is announced when.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Announce {

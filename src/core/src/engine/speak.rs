@@ -181,6 +181,10 @@ impl Engine {
                 ballot.would(beat.from, &terms, now)
             };
             self.answer(beat, *service, ballot.term, verdict);
+            if verdict == Verdict::Would {
+                // Who gives way no longer goes by what others agreed to before, or both would take it.
+                self.services[i].query.begin_again(self.sequence + 1);
+            }
             // A new question and a new answer are urgent; the rest goes with the next beat.
             let local = &mut self.services[i];
             let said = Said {
