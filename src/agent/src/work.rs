@@ -113,6 +113,6 @@ fn look_at_machine(keeper: &Mutex<Keeper>, decide: &Outbox) {
     decide.tell(Input::Host(None, HostEvent::Disk { writable }));
     // A machine that does not say whether its clock is kept is not accused of it.
     let kept = clock::clock_kept().unwrap_or(true);
-    let wall = clock::wall_ms() / 1000;
-    decide.tell(Input::Host(None, HostEvent::Clock { kept, wall }));
+    let wall_ms = clock::wall_ms();
+    decide.tell(Input::Host(None, HostEvent::Clock { kept, wall_ms }));
 }

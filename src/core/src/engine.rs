@@ -21,6 +21,7 @@ mod alarms;
 mod beat;
 mod begin;
 mod calm;
+mod clocks;
 mod effect;
 mod failed;
 mod hands;
@@ -281,6 +282,7 @@ impl Engine {
             self.met.push(beat.from);
             self.persist_now = true;
         }
+        self.compare_clock(at, beat.wall_ms, now);
         self.follow_documents(beat, now);
         for report in &beat.services {
             self.learn(report.service, |l| l.saw(report.term));
@@ -441,9 +443,9 @@ impl Engine {
             }
             HostEvent::GateRestored { took } => self.gate_restored(took, now),
             HostEvent::Disk { writable } => self.host.disk_ok = writable,
-            HostEvent::Clock { kept, wall } => {
+            HostEvent::Clock { kept, wall_ms } => {
                 self.host.clock_kept = kept;
-                self.host.wall = Some((wall, now));
+                self.host.wall = Some((wall_ms, now));
             }
             HostEvent::Leave => {
                 self.leaving = true;
@@ -539,12 +541,6 @@ impl Engine {
             self.greeted = now.after(Duration::from_millis(10));
             self.send_now = true;
         }
-    }
-
-    fn wall(&self, now: Mono) -> Option<u64> {
-        self.host
-            .wall
-            .map(|(wall, at)| wall + now.since(at).as_secs())
     }
 
     fn refusal(rule: &'static str, place: String, what: String, mend: String) -> Problem {

@@ -292,7 +292,7 @@ impl World {
         }
         agent.inbox.push_back(Input::Host(HostEvent::Clock {
             kept: true,
-            wall: wall(self.now),
+            wall_ms: wall(self.now) * 1_000,
         }));
         if self.rng.chance(500) {
             // Some drivers look at the units before they carry out the first effects.

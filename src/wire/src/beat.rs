@@ -52,8 +52,9 @@ const LIST: usize = 4;
 /// The fullest beat that the types allow, so that [`encode`] can't fail.
 const FULLEST: usize = HEADER
     + MAC
-    + 10 * LIST
+    + 11 * LIST
     + AgentVersion::SIZE
+    + WallClock::SIZE
     + MAX_SERVICES
         * (ServiceReport::SIZE + Ask::SIZE + ServiceId::SIZE + Released::SIZE + Answer::SIZE)
     + MAX_MEMBERS * (HearsPeer::SIZE + SilentLinks::SIZE)
@@ -108,6 +109,8 @@ pub fn encode(beat: &Beat, link: u8, keys: &Keys, out: &mut [u8; MAX_DATAGRAM]) 
         if beat.agent.is_unknown() { &[] } else { &says },
     );
     to.list(kind::SILENT_LINKS, &beat.silent_links);
+    let wall = [WallClock(beat.wall_ms)];
+    to.list(kind::CLOCK, if beat.wall_ms == 0 { &[] } else { &wall });
     let signed = to.at;
     let length = signed + MAC;
     out[8..10].copy_from_slice(&(length as u16).to_be_bytes());
@@ -192,6 +195,11 @@ fn fill_lists(beat: &mut Beat, mut from: Reader<'_>) -> Option<()> {
                 fill(&mut says, entries, entry, count)?;
                 beat.agent = says.pop().unwrap_or_default();
             }
+            kind::CLOCK => {
+                let mut says = ArrayVec::<WallClock, 1>::new();
+                fill(&mut says, entries, entry, count)?;
+                beat.wall_ms = says.pop().map_or(0, |WallClock(ms)| ms);
+            }
             kind::SILENT_LINKS => fill(&mut beat.silent_links, entries, entry, count)?,
             _ => {}
         }
@@ -261,6 +269,7 @@ mod kind {
     pub(super) const MOVES: u8 = 8;
     pub(super) const AGENT: u8 = 9;
     pub(super) const SILENT_LINKS: u8 = 10;
+    pub(super) const CLOCK: u8 = 11;
 }
 
 /// One entry of a list. New fields are appended, and then an entry without them must still be read.
@@ -306,6 +315,21 @@ impl Entry for AgentVersion {
             minor: from.u16()?,
             patch: from.u16()?,
         })
+    }
+}
+
+/// C10: ms since 1970 UTC.
+struct WallClock(u64);
+
+impl Entry for WallClock {
+    const SIZE: usize = 8;
+
+    fn write(&self, to: &mut Writer<'_>) {
+        to.put(&self.0.to_be_bytes());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self(from.u64()?))
     }
 }
 

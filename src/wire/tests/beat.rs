@@ -280,14 +280,30 @@ fn a_beat_without_its_agents_version_is_read() {
     assert_eq!(bytes.len(), bytes_of(&usual(), 0, &keys()).len() + 10);
 }
 
+/// C10.
+#[test]
+fn c10_a_beat_says_its_senders_clock_or_nothing_of_it() {
+    assert_eq!(usual().wall_ms, 0, "the vectors are older than that list");
+    let newer = Beat {
+        wall_ms: 0x0102_0304_0506_0708,
+        ..usual()
+    };
+    let bytes = bytes_of(&newer, 0, &keys());
+    let list = [11, 8, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8];
+    assert!(bytes.windows(12).any(|w| w == list), "pinned");
+    assert_eq!(bytes.len(), bytes_of(&usual(), 0, &keys()).len() + 12);
+    assert_eq!(decode(&bytes, &keys()), Ok((newer, 0)));
+}
+
 #[test]
 fn sizes_stay_in_their_bounds() {
     assert_eq!(bytes_of(&fullest(), 0, &keys()).len(), 3886);
     let fuller = Beat {
         silent_links: [SilentLinks::default(); MAX_MEMBERS].into(),
+        wall_ms: u64::MAX,
         ..fullest()
     };
-    assert_eq!(bytes_of(&fuller, 0, &keys()).len(), 4034);
+    assert_eq!(bytes_of(&fuller, 0, &keys()).len(), 4046);
     assert_eq!(
         decode(&bytes_of(&fullest(), 3, &keys()), &keys()),
         Ok((fullest(), 3))
@@ -534,6 +550,7 @@ fn any_beat() -> impl Strategy<Value = Beat> {
             patch: v[2],
         },
         silent_links: l.8.into_iter().collect(),
+        wall_ms: u64::from(v[0]) << 30,
     })
 }
 

@@ -79,7 +79,7 @@ pub(super) struct Beside {
 /// What every engine must know of the machine, also one that is made later.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Machine {
-    pub(super) clock: Option<HostEvent>,
+    pub(super) clock_kept: Option<bool>,
     pub(super) disk: Option<HostEvent>,
     pub(super) gate: Option<HostEvent>,
 }

@@ -17,6 +17,7 @@ use super::jobs::Job;
 use super::notice::Notice;
 use crate::documents::lost;
 use crate::fault::fault;
+use crate::host::clock::wall_ms;
 
 /// Inputs that are taken before timers are looked at again.
 const AT_ONCE: usize = 256;
@@ -114,7 +115,7 @@ impl Decider {
     /// Something that concerns every cluster, also one that comes later.
     fn machine(&mut self, event: HostEvent) {
         match event {
-            HostEvent::Clock { .. } => self.machine.clock = Some(event),
+            HostEvent::Clock { kept, .. } => self.machine.clock_kept = Some(kept),
             HostEvent::Disk { .. } => self.machine.disk = Some(event),
             HostEvent::Gate { .. } => self.machine.gate = Some(event),
             _ => {}
@@ -192,7 +193,11 @@ impl Decider {
         self.drain(id);
         self.open_links();
         let known = self.machine;
-        for event in [known.clock, known.disk, known.gate].into_iter().flatten() {
+        let clock = known.clock_kept.map(|kept| {
+            let wall_ms = wall_ms();
+            HostEvent::Clock { kept, wall_ms }
+        });
+        for event in [clock, known.disk, known.gate].into_iter().flatten() {
             self.drive(id, |engine, now| engine.handle_host(event, now));
         }
         if self.leaving.is_some() {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::model::{ClusterDocument, KeyStage, NodeId, RuleId};
-use crate::time::Mono;
+use crate::time::{Mono, span};
 
 use super::Engine;
 use super::beat::phase;
@@ -34,6 +34,7 @@ pub(super) enum Kind {
     DiskBad,
     LinkDown,
     ClockLoose,
+    ClocksDiffer,
     /// A6: that link, or every one.
     LinkSilent(Option<u8>, Far),
     Differs,
@@ -117,6 +118,9 @@ fn view(alarm: &Alarm, document: &ClusterDocument, now: Mono) -> AlarmView {
     let (id, severity, rule, mut cause, mut action) = describe(alarm.kind, n, s);
     if let Kind::LinkSilent(link, far) = alarm.kind {
         (cause, action) = links::describe(document, alarm.node, link, far);
+    }
+    if alarm.kind == Kind::ClocksDiffer {
+        cause = format!("{cause} by more than {}", span(document.clocks_within()));
     }
     AlarmView {
         id: id.to_owned(),
@@ -253,6 +257,15 @@ fn describe(
             format!("the link of {n} has no carrier"),
             format!("look at the cabling of {n}"),
         ),
+        Kind::ClocksDiffer => (
+            "clocks-differ",
+            Warning,
+            "C10",
+            format!("the clock of {n} differs from the others'"),
+            format!(
+                "on {n}: `timedatectl`; locks and maintenance may end there at another moment than elsewhere"
+            ),
+        ),
         Kind::ClockLoose => (
             "clock",
             Warning,
@@ -360,6 +373,7 @@ impl Engine {
 
     fn node_conditions(&self, conditions: &mut Vec<Condition>, now: Mono) {
         use crate::model::Role;
+        let wrong_clocks = self.wrong_clocks(now);
         for (at, member) in self.document.members.iter().enumerate() {
             let mut raise = |kind| conditions.push((kind, Some(at as u8), None));
             let flags = if at == self.my {
@@ -404,6 +418,7 @@ impl Engine {
                 (flags.alias_restored, Kind::AliasRestored),
                 (flags.disk_bad, Kind::DiskBad),
                 (flags.clock_loose, Kind::ClockLoose),
+                (wrong_clocks & (1 << at) != 0, Kind::ClocksDiffer),
                 (flags.link_down, Kind::LinkDown),
             ] {
                 if set {

@@ -62,6 +62,8 @@ pub struct Beat {
     pub moves: ArrayVec<MoveReport, MAX_MOVES>,
     /// What the sender runs.
     pub agent: AgentVersion,
+    /// C10: the sender's wall clock, ms since 1970 UTC; 0: it does not say.
+    pub wall_ms: u64,
 }
 
 /// The version of an agent; all zero: it does not say.

@@ -147,8 +147,8 @@ pub enum HostEvent {
     Clock {
         /// It is kept.
         kept: bool,
-        /// Seconds since 1970 UTC.
-        wall: u64,
+        /// Milliseconds since 1970 UTC.
+        wall_ms: u64,
     },
     /// F11: the machine or the agent stops in good order.
     Leave,

@@ -24,7 +24,7 @@ pub(super) struct Host {
     /// The run state could be written the last time.
     pub(super) run_ok: bool,
     pub(super) clock_kept: bool,
-    /// Seconds since 1970 UTC, at this reading.
+    /// Milliseconds since 1970 UTC, at this reading.
     pub(super) wall: Option<(u64, Mono)>,
     /// What the reference address said last; `None` inside: there is none.
     pub(super) reference: Option<(Option<bool>, Mono)>,

@@ -26,6 +26,8 @@ pub(super) struct Peer {
     pub(super) nonce: u64,
     /// Since when it has been in order without a break (F9).
     pub(super) well_since: Option<Mono>,
+    /// C10: by how much its clock is ahead of this node's; none: not known.
+    pub(super) clock_ahead_ms: Option<i64>,
     /// When its silence was first noticed, for the timeline.
     pub(super) suspected: Option<Mono>,
     /// When a beat came in its name that is not read here (M2). Unverified.
@@ -63,6 +65,7 @@ impl Peer {
             boot: 0,
             nonce: 0,
             well_since: None,
+            clock_ahead_ms: None,
             suspected: None,
             foreign: None,
         }

@@ -33,6 +33,7 @@ impl Engine {
         beat.listening = self.listening;
         beat.host = self.host.flags(now);
         beat.agent = self.version;
+        beat.wall_ms = self.wall_ms(now).unwrap_or_default();
         self.speak_of_services(&mut beat, now);
         beat.answers = core::mem::take(&mut self.answers);
         beat.answers.retain(|answer| {

@@ -382,6 +382,11 @@ impl ClusterDocument {
     pub fn cold_start(&self) -> Duration {
         ms_or(self.timing.cold_start_ms, Duration::from_mins(1))
     }
+
+    /// C10; 1 s by default.
+    pub fn clocks_within(&self) -> Duration {
+        ms_or(self.timing.clocks_within_ms, Duration::from_secs(1))
+    }
 }
 
 fn ms_or(ms: Option<u32>, default: Duration) -> Duration {

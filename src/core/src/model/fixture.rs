@@ -109,6 +109,7 @@ pub(crate) fn everything() -> ClusterDocument {
         boot_wait_ms: Some(20_000),
         home_healthy_ms: Some(60_000),
         cold_start_ms: Some(30_000),
+        clocks_within_ms: Some(2_000),
     };
     d.reference = Some("192.0.2.1".parse().unwrap());
     d.arbiter = "https://etcd.example".to_owned();

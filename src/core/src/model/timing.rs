@@ -41,6 +41,9 @@ pub struct Timing {
     /// How long the standby waits for a home that was never heard since its own boot, ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cold_start_ms: Option<u32>,
+    /// C10: how far clocks may be apart, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clocks_within_ms: Option<u32>,
 }
 
 impl Profile {

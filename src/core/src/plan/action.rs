@@ -250,6 +250,8 @@ pub struct SetCluster {
     pub reference: Option<Option<IpAddr>>,
     /// F9: how long home must have been healthy before automatic fallback, ms.
     pub home_healthy_ms: Option<u32>,
+    /// C10: how far clocks may be apart, ms.
+    pub clocks_within_ms: Option<u32>,
     /// F10.
     pub moves_per_hour: Option<u16>,
     /// A6: subnets that beats use as well.
@@ -271,6 +273,7 @@ impl SetCluster {
             arbiter: None,
             reference: None,
             home_healthy_ms: None,
+            clocks_within_ms: None,
             moves_per_hour: None,
             links: Vec::new(),
             no_links: Vec::new(),

@@ -225,6 +225,8 @@ fn set_cluster(wanted: &SetCluster) -> Line {
     line.option("--reference", reference.as_deref());
     let healthy = wanted.home_healthy_ms.map(|ms| format!("{ms}ms"));
     line.option("--home-healthy", healthy.as_deref());
+    let within = wanted.clocks_within_ms.map(|ms| format!("{ms}ms"));
+    line.option("--clocks-within", within.as_deref());
     let moves = wanted.moves_per_hour.map(|m| m.to_string());
     line.option("--moves-per-hour", moves.as_deref());
     for (flag, subnets) in [("--link", &wanted.links), ("--no-link", &wanted.no_links)] {

@@ -23,6 +23,7 @@ pub(super) fn set_cluster(mut draft: Draft<'_>, wanted: &SetCluster) -> Result<P
     }
     new.reference = wanted.reference.unwrap_or(old.reference);
     new.timing.home_healthy_ms = wanted.home_healthy_ms.or(old.timing.home_healthy_ms);
+    new.timing.clocks_within_ms = wanted.clocks_within_ms.or(old.timing.clocks_within_ms);
     new.moves_per_hour = wanted.moves_per_hour.unwrap_or(old.moves_per_hour);
     links::set(&mut draft, &mut new, wanted);
     if new == *old && draft.refused.is_empty() {
@@ -120,6 +121,16 @@ pub(super) fn effects_of(draft: &mut Draft<'_>, old: &ClusterDocument, new: &Clu
                 "automatic fallback waits until home has been healthy for {} (before: {})",
                 span(new.home_healthy()),
                 span(old.home_healthy())
+            ),
+        );
+    }
+    if old.clocks_within() != new.clocks_within() {
+        draft.say(
+            ConsequenceKind::Protection,
+            format!(
+                "clocks that differ by more than {} are an alarm (before: {}; C10)",
+                span(new.clocks_within()),
+                span(old.clocks_within())
             ),
         );
     }

@@ -41,6 +41,8 @@ struct Node {
     boot: u64,
     timer: u64,
     paused: bool,
+    /// C10: by how much its wall clock is ahead, ms.
+    clock_ahead: u64,
     waiting: Vec<Event>,
     /// Until when each slot is armed, and whether it is live.
     slots: BTreeMap<(ServiceId, u8), (u64, bool)>,
@@ -226,11 +228,7 @@ impl Bench {
         let me = document.members[n].id;
         let services: Vec<_> = document.services.iter().map(|s| s.id).collect();
         node.engine = Some(Engine::new(me, start, document, now));
-        self.feed(n, |e, now| {
-            let kept = true;
-            let wall = 1_800_000_000 + now.0 / 1_000_000_000;
-            e.handle_host(HostEvent::Clock { kept, wall }, now);
-        });
+        self.tell_clock(n);
         if self.nodes[n].unplugged {
             self.feed(n, |e, now| {
                 e.handle_host(HostEvent::Link { up: false }, now);

@@ -112,6 +112,11 @@ impl Bench {
                 self.nodes[n].unplugged = !up;
                 self.feed(n, |e, now| e.handle_host(HostEvent::Link { up }, now));
             }
+            ["clock", node, ahead] => {
+                let n = self.member(node);
+                self.nodes[n].clock_ahead = time(ahead) / MS;
+                self.tell_clock(n);
+            }
             ["isolate", node] => {
                 let n = self.member(node);
                 self.isolated.insert(n);
@@ -290,6 +295,16 @@ impl Bench {
         self.feed(n, |e: &mut Engine, now| said = e.handle_order(order, now));
         let said = said.map_or_else(|p| format!("refused: {p}"), |()| "accepted".to_owned());
         self.say(n, &format!("(order {said})"));
+    }
+
+    /// C10.
+    pub(super) fn tell_clock(&mut self, n: usize) {
+        let ahead = self.nodes[n].clock_ahead;
+        self.feed(n, |e, now| {
+            let kept = true;
+            let wall_ms = 1_800_000_000_000 + now.0 / MS + ahead;
+            e.handle_host(HostEvent::Clock { kept, wall_ms }, now);
+        });
     }
 
     /// A new revision, committed at one node.

@@ -463,6 +463,9 @@ pub struct SetSettings {
     /// How long home must have been healthy before a service returns by itself, as `5m` (at most a day)
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub home_healthy: Option<Duration>,
+    /// Clocks that differ by more are an alarm, as `1s` (50ms to 1h)
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub clocks_within: Option<Duration>,
     /// After so many moves within an hour a service no longer returns by itself (1 to 20)
     #[arg(long, value_name = "N")]
     pub moves_per_hour: Option<u16>,

@@ -124,14 +124,17 @@ fn set(cluster: ClusterName, settings: SetSettings) -> SetCluster {
         arbiter: settings.arbiter,
         reference: settings.reference.map(|r| r.0),
         // What does not fit is refused by the rule, which names the range.
-        home_healthy_ms: settings
-            .home_healthy
-            .map(|t| u32::try_from(t.as_millis()).unwrap_or(u32::MAX)),
+        home_healthy_ms: settings.home_healthy.map(whole_ms),
+        clocks_within_ms: settings.clocks_within.map(whole_ms),
         moves_per_hour: settings.moves_per_hour,
         links: settings.link,
         no_links: settings.no_link,
         ..SetCluster::of(cluster)
     }
+}
+
+fn whole_ms(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn partly(picture: &Picture) -> Exit {

@@ -32,6 +32,7 @@ pub(super) fn protocol_36_timing(d: &ClusterDocument, found: &mut Found) {
         ("boot_wait_ms", d.boot_wait(), 0, 600_000),
         ("home_healthy_ms", d.home_healthy(), 0, 86_400_000),
         ("cold_start_ms", d.cold_start(), 0, 3_600_000),
+        ("clocks_within_ms", d.clocks_within(), 50, 3_600_000),
     ];
     for (key, value, least, most) in ranges {
         if !(least..=most).contains(&ms(value)) {

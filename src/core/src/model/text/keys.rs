@@ -73,13 +73,14 @@ static CHANGED: [Key; 3] = [
     needed("what", Text),
 ];
 
-static TIMING: [Key; 6] = [
+static TIMING: [Key; 7] = [
     may("beat_ms", Whole(0, MOST_32)),
     may("hold_ms", Whole(0, MOST_32)),
     may("wait_ms", Whole(0, MOST_32)),
     may("boot_wait_ms", Whole(0, MOST_32)),
     may("home_healthy_ms", Whole(0, MOST_32)),
     may("cold_start_ms", Whole(0, MOST_32)),
+    may("clocks_within_ms", Whole(0, MOST_32)),
 ];
 
 static KEY: [Key; 3] = [
