@@ -143,12 +143,17 @@ impl Picture {
     }
 }
 
-/// One view of each cluster: of the newest revision, then of whoever hears most nodes.
+/// One view of each cluster: of the newest revision, then of whoever hears most nodes, then of whoever knows of most
+/// that they are gone: an agent that has just started does not.
 pub fn best_views(views: &[ClusterView]) -> Vec<ClusterView> {
     let worth = |v: &ClusterView| {
         (
             v.revision,
             v.nodes.iter().filter(|n| !is_doubtful(n)).count(),
+            v.nodes
+                .iter()
+                .filter(|n| n.state == NodeState::Down)
+                .count(),
         )
     };
     let mut best: BTreeMap<_, &ClusterView> = BTreeMap::new();

@@ -234,3 +234,12 @@ fn u7_the_status_of_a_large_system_is_complete_though_nodes_are_off_or_wedged() 
     let peak = memory.lines().find(|l| l.starts_with("VmHWM")).unwrap();
     eprintln!("1,000 nodes: {took:?}, {reached} sessions, {peak}");
 }
+
+/// C16: an agent that was started after a node died does not know whether it is up, and is asked first.
+#[test]
+fn c16_of_two_views_the_one_counts_that_knows_who_is_gone() {
+    let (mut fresh, knowing) = (view(0, 1), view(0, 2));
+    fresh.nodes[0].state = NodeState::Unknown;
+    let best = super::gather::best_views(&[fresh, knowing]);
+    assert_eq!(best[0].nodes[0].state, NodeState::Down);
+}
