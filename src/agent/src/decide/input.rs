@@ -1,5 +1,6 @@
 //! What other threads tell the decision loop.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -37,6 +38,8 @@ pub enum Input {
     Notices(Vec<ClusterDocument>),
     /// The system document that is on disk.
     System(SystemText),
+    /// At the agent's start: the node is in no cluster, and guards nothing but what another machine has now (C16).
+    InNone(Vec<IpAddr>),
     /// A fetched text was not taken; it is not to be fetched again.
     NotTaken {
         /// Of which cluster.

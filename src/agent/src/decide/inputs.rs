@@ -46,6 +46,12 @@ impl Decider {
                 units,
             } => self.adopt(*document, fresh, &units),
             Input::Left(document) => self.leave(&document),
+            Input::InNone(lost) => {
+                self.lost = lost;
+                if let Err(error) = self.guard() {
+                    tracing::error!("the gate can't be lifted from what was given back: {error:#}");
+                }
+            }
             Input::Staged(documents) => self.stage(documents),
             Input::Notices(documents) => self.notice(documents),
             Input::System(system) => self.take_system(system),

@@ -77,6 +77,10 @@ impl Keeper {
         for document in all {
             self.tell_adopted(document, false);
         }
+        // C15: an agent that was killed while it left its last cluster may have left what it gave back closed.
+        if !self.shelf.has_unreadable() && self.shelf.present().next().is_none() {
+            self.decide.tell(Input::InNone(self.lost_for_good(true)));
+        }
         self.tell_staged();
     }
 
@@ -475,12 +479,19 @@ impl Keeper {
             .flat_map(|document| guarded_here(document, me))
             .collect();
         let in_none = self.shelf.present().chain(more).count() == 0;
-        for left in self.shelf.last_texts() {
-            all.extend(lost(left, me, in_none));
-        }
+        all.extend(self.lost_for_good(in_none));
         all.sort_unstable();
         all.dedup();
         crate::host::gate::write_guarded(&self.folders.guarded(), &all)
+    }
+
+    /// C16: what another machine has now.
+    fn lost_for_good(&self, in_none: bool) -> Vec<IpAddr> {
+        let Some(me) = &self.me else {
+            return Vec::new();
+        };
+        let left = self.shelf.last_texts();
+        left.flat_map(|left| lost(left, me, in_none)).collect()
     }
 
     fn keep_system(&mut self, document: SystemDocument) -> std::io::Result<()> {

@@ -373,3 +373,36 @@ fn c16_a_node_that_was_replaced_keeps_what_it_lost_closed_and_is_free() {
             .is_err()
     );
 }
+
+/// C15, C16: killed while it left its last cluster, an agent may have left the gate closed for what was given back.
+#[test]
+fn c15_a_start_in_no_cluster_guards_only_what_another_machine_has() {
+    let told_at_start = |office: Office| {
+        let Office {
+            folders, keeper, ..
+        } = &office;
+        let (decide, inbox) = inputs().unwrap();
+        let machine = Box::new(PlainMachine(Running::default()));
+        let run = folders.run.with_extension("again");
+        let run = RunFolder::lock(&run).unwrap();
+        assert!(keeper.identity().is_some());
+        Keeper::open(folders, &run, machine, decide).unwrap();
+        let all = std::iter::from_fn(|| inbox.take());
+        let lists = all.filter_map(|input| match input {
+            Input::InNone(lost) => Some(lost),
+            _ => None,
+        });
+        lists.collect::<Vec<_>>()
+    };
+    let none: Vec<IpAddr> = Vec::new();
+    assert_eq!(told_at_start(office()), [none]);
+    let one = cluster(1);
+    let mut member = office();
+    member.commit(&one);
+    assert!(told_at_start(member).is_empty());
+    let mut left = office();
+    left.commit(&one);
+    left.fetched(&replaced(&one));
+    let lost = told_at_start(left).concat();
+    assert!(lost.contains(&one.services[0].aliases[0].ip()));
+}

@@ -1,5 +1,7 @@
 //! `backstay cluster ...`.
 
+use std::time::Duration;
+
 use backstay_core::model::{
     ClusterDocument, ClusterId, ClusterName, Fallback, Profile, Safety, SplitStops, WithoutMajority,
 };
