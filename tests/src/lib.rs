@@ -62,6 +62,28 @@ pub fn on_lab(arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs a named fault on the lab that is up; a run that shows what must never be is an error. In tests once each; long
+/// series are `backstay lab bench FAULT --runs N`.
+///
+/// # Errors
+/// A run failed, or its figures could not be kept beside the programs.
+pub fn bench(fault: &str, runs: u32) -> Result<()> {
+    let (count, results) = (runs.to_string(), programs()?.join("system-tests.jsonl"));
+    let results = results.to_str().context("a folder's name is no text")?;
+    let arguments = [
+        "lab",
+        "bench",
+        fault,
+        "--runs",
+        &count,
+        "--results",
+        results,
+    ];
+    let printed = on_lab(&arguments)?;
+    ensure!(printed.contains(&format!("{runs} runs")), "{printed}");
+    Ok(())
+}
+
 /// What a lab could leave behind: network namespaces, mounts, processes, files, links and cgroups.
 ///
 /// # Errors

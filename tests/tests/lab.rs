@@ -1,4 +1,4 @@
-//! A service survives its node, on real hosts with real sshd, systemd and kernel: two runs of each fault.
+//! A service survives its node, on real hosts with real sshd, systemd and kernel: each fault once.
 //!
 //! One lab for all tests, which run one after the other in the order of their names. Figures are judged by their
 //! meaning only (two hosts answering, a lost probe, who announced last), never by how fast this machine is.
@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use backstay_tests::{backstay, on_lab, programs, traces};
+use backstay_tests::{backstay, bench, on_lab, programs, traces};
 use serde_json::Value;
 
 /// What a command that only looks says; 5 tells that it could not look everywhere.
@@ -24,25 +24,8 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Two runs of a named fault.
-fn twice(fault: &str) {
-    runs(fault, 2);
-}
-
-/// A run that shows what must never be fails.
-fn runs(fault: &str, runs: u32) {
-    let results = programs().unwrap().join("system-tests.jsonl");
-    let printed = on_lab(&[
-        "lab",
-        "bench",
-        fault,
-        "--runs",
-        &runs.to_string(),
-        "--results",
-        results.to_str().unwrap(),
-    ])
-    .unwrap();
-    assert!(printed.contains(&format!("{runs} runs")), "{printed}");
+fn once(fault: &str) {
+    bench(fault, 1).unwrap();
 }
 
 #[test]
@@ -88,57 +71,57 @@ fn t01_the_lab_comes_up_with_three_services_at_home() {
 
 #[test]
 fn t02_c11_an_open_connection_lives_while_the_cluster_is_created() {
-    twice("create");
+    once("create");
 }
 
 #[test]
 fn t03_f2_f8_power_failure_and_return() {
-    twice("power");
-    twice("power-fast");
+    once("power");
+    once("power-fast");
 }
 
 #[test]
 fn t04_f11_s7_a_node_shuts_down_in_good_order_and_comes_back() {
-    twice("poweroff");
-    twice("reboot-away");
+    once("poweroff");
+    once("reboot-away");
 }
 
 #[test]
 fn t05_f8_a_service_moves_there_and_back() {
-    twice("move");
-    twice("fallback");
+    once("move");
+    once("fallback");
 }
 
 #[test]
 fn t06_s5_a5_an_agent_is_killed_and_restarted() {
-    twice("agent-restart");
+    once("agent-restart");
 }
 
 #[test]
 fn t07_s5_an_agent_is_gone_or_frozen() {
-    twice("agent-gone");
-    twice("agent-freeze");
+    once("agent-gone");
+    once("agent-freeze");
 }
 
 #[test]
 fn t08_s1_the_network_is_cut() {
-    twice("split");
-    twice("cut-one");
+    once("split");
+    once("cut-one");
 }
 
 #[test]
 fn t09_f3_to_f6_l1_two_nodes_die() {
-    twice("priorities");
+    once("priorities");
 }
 
 #[test]
 fn t09_protocol_3_the_key_is_exchanged_unnoticed() {
-    runs("rotate", 1);
+    once("rotate");
 }
 
 #[test]
 fn t09_s5_all_agents_are_upgraded_unnoticed() {
-    runs("upgrade", 1);
+    once("upgrade");
 }
 
 #[test]
@@ -171,8 +154,7 @@ fn t11_u7_a_host_that_never_answers_is_unknown() {
         expected.map(|(name, state)| (Some(name), Some(state)))
     );
     std::thread::sleep(Duration::from_secs(25)); // the freeze ends by itself; what follows waits for conditions
-    let printed = on_lab(&["lab", "bench", "cut-one", "--runs", "1"]).unwrap();
-    assert!(printed.contains("1 runs"), "{printed}");
+    once("cut-one");
 }
 
 #[test]
@@ -189,22 +171,21 @@ fn t12_the_demonstration_fails_a_node_and_brings_its_service_home() {
 /// Some ten seconds each.
 #[test]
 fn t12_s5_a3_a4_other_programs_meddle() {
-    twice("meddle-flush");
-    twice("meddle-kept");
-    twice("meddle-address");
+    once("meddle-flush");
+    once("meddle-kept");
+    once("meddle-address");
 }
 
 /// One run: it waits for two rounds of probes, half a minute.
 #[test]
 fn t12_a2_foreign_equipment_uses_the_alias() {
-    let printed = on_lab(&["lab", "bench", "foreign", "--runs", "1"]).unwrap();
-    assert!(printed.contains("1 runs"), "{printed}");
+    once("foreign");
 }
 
 /// Forged, played again, cut short: a tenth of what `lab bench flood` sends, and a failover after it.
 #[test]
 fn t12_protocol_3_a_flood_of_bad_beats_changes_nothing() {
-    runs("flood-short", 1);
+    once("flood-short");
 }
 
 /// What comes when n1 is asked for something by SSH itself, with a viewer's key, from the client's network.
@@ -326,10 +307,7 @@ fn t12_u11_a_viewer_looks_and_changes_nothing() {
 /// back in it, too (C16).
 #[test]
 fn t13_u6_c16_something_is_killed_in_the_middle_of_every_change() {
-    let results = programs().unwrap().join("system-tests.jsonl");
-    let results = results.to_str().unwrap();
-    let printed = on_lab(&["lab", "bench", "kills", "--runs", "7", "--results", results]).unwrap();
-    assert!(printed.contains("7 runs"), "{printed}");
+    bench("kills", 7).unwrap();
 }
 
 #[track_caller]

@@ -1,7 +1,7 @@
 //! Real hosts with two links each and no IPv4 at all (C14): what is particular to links (A6), the cold start (A5) and work
 //! on nodes (F17). The faults judge themselves; a run that shows what must never be fails. Four minutes in all.
 
-use backstay_tests::{backstay, on_lab, programs};
+use backstay_tests::{backstay, bench};
 
 /// Takes the lab down, whatever became of the test.
 struct Down;
@@ -11,13 +11,6 @@ impl Drop for Down {
         let down = backstay(&["lab", "down"]).unwrap();
         assert!(down.status.success(), "{down:?}");
     }
-}
-
-fn once(fault: &str) {
-    let results = programs().unwrap().join("system-tests.jsonl");
-    let results = results.to_str().unwrap();
-    let printed = on_lab(&["lab", "bench", fault, "--runs", "1", "--results", results]).unwrap();
-    assert!(printed.contains("1 runs"), "{printed}");
 }
 
 #[test]
@@ -34,6 +27,6 @@ fn t01_a6_c14_a5_f17_two_links_and_ipv6_only() {
         "cold-start",
         "maintenance",
     ] {
-        once(fault);
+        bench(fault, 1).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A file of its own: these hosts need more packages than the others.
 
-use backstay_tests::{backstay, on_lab, programs};
+use backstay_tests::{backstay, bench};
 
 #[test]
 fn c15_s7_each_manager_of_networks() {
@@ -19,19 +19,8 @@ fn c15_s7_each_manager_of_networks() {
     ] {
         assert!(said.contains(told), "{told}: {said}");
     }
-    let results = programs().unwrap().join("system-tests.jsonl");
-    let results = results.to_str().unwrap();
-    let bench = [
-        "lab",
-        "bench",
-        "host-network",
-        "--runs",
-        "1",
-        "--results",
-        results,
-    ];
-    let printed = on_lab(&bench);
+    let measured = bench("host-network", 1);
     let down = backstay(&["lab", "down"]).unwrap();
-    assert!(printed.unwrap().contains("1 runs"));
+    measured.unwrap();
     assert!(down.status.success());
 }

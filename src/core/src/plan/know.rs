@@ -1,4 +1,5 @@
 //! Looking things up in the situation; what is missing is said, not guessed.
+
 use super::Situation;
 use super::goal::view_of;
 use crate::engine::{AlarmView, ClusterView, NodeState, ServiceState, ServiceView};
