@@ -401,6 +401,7 @@ impl Engine {
         }
         let epoch_changed = document.epoch > self.document.epoch;
         let wait = document.wait().max(self.document.wait());
+        let shorter_hold = document.hold() < self.hold_for;
         self.hash = document.short_hash();
         self.beat_every = document.beat();
         self.hold_for = document.hold();
@@ -419,6 +420,9 @@ impl Engine {
         self.send_now = true;
         self.next_beat = self.next_beat.min(now.after(self.beat_every));
         self.settle(now);
+        if shorter_hold {
+            self.renew(now); // by the shorter one the newest slot may count as run out before the next beat
+        }
     }
 
     /// Something happened on this machine.

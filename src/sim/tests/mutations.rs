@@ -1,4 +1,4 @@
-//! Rules broken on purpose: the simulator must find each within 500 seeds.
+//! Rules broken on purpose: the simulator must find each within 1,000 seeds.
 
 use backstay_core::engine::{Engine, Mutation};
 use backstay_sim::{Options, run};
@@ -9,7 +9,7 @@ fn found(prepare: fn(&mut Engine)) -> Option<(u64, &'static str)> {
         prepare: Some(prepare),
         ..Options::default()
     };
-    (0..500).find_map(|seed| run(seed, options).failure.map(|f| (seed, f.rule)))
+    (0..1_000).find_map(|seed| run(seed, options).failure.map(|f| (seed, f.rule)))
 }
 
 #[test]
@@ -58,6 +58,6 @@ fn protocol_17_to_go_on_as_if_nothing_had_failed_is_found() {
         refusals: true,
         ..Options::default()
     };
-    let found = (0..500).find_map(|seed| run(seed, options).failure);
+    let found = (0..1_000).find_map(|seed| run(seed, options).failure);
     assert!(found.is_some_and(|f| f.rule != "simulator"));
 }

@@ -57,6 +57,11 @@ impl Engine {
         if let Some(holder) = self.claimant_of(i, now) {
             return Err((Why::HeldBy(holder as u8), None)); // ordered here; it must let go first
         }
+        // PROTOCOL 30: what others hold may be armed by the former H, and who has not learned of the new epoch yet may
+        // speak so seldom that it counts as gone by the new W.
+        if now < self.no_grant_until {
+            return Err((Why::LastHolder, Some(self.no_grant_until)));
+        }
         let local = &self.services[i];
         let mine = local.ballot.holder == Some(self.me) && local.ballot.term >= local.highest;
         let wait = self.document.wait();

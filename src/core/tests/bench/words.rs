@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use backstay_core::engine::{Engine, HostEvent, Order, OrderKind, Presence, Stopped, UnitsState};
 use backstay_core::model::{
-    ClusterDocument, Fallback, Former, Key, Lock, Maintenance, NodeId, Replacement, ServiceId,
+    ClusterDocument, Fallback, Former, Key, Lock, Maintenance, NodeId, Profile, Replacement,
+    ServiceId,
 };
 
 use super::{Bench, Event, Node};
@@ -346,6 +347,11 @@ impl Bench {
             (["unlock", _], Some(service)) => service.lock = None,
             (["stop", _], Some(service)) => service.stopped = true,
             (["start", _], Some(service)) => service.stopped = false,
+            (["profile", "fast"], _) => {
+                document.profile = Profile::Fast;
+                document.epoch = document.revision; // PROTOCOL 1: H and W are of the epoch
+                document.bases.clear(); // nobody gets anything by it
+            }
             (["fallback", "auto"], _) => document.fallback = Fallback::Automatic,
             (["fallback", "manual"], _) => document.fallback = Fallback::Manual,
             _ => panic!("no such change: {words:?}"),
