@@ -187,7 +187,11 @@ impl Machine for PlainMachine {
         Ok(())
     }
 
-    fn settle_network(&mut self, _: &Wanted) -> anyhow::Result<()> {
+    fn settle_network(&mut self, _: &Wanted) -> anyhow::Result<Vec<ipnet::IpNet>> {
+        Ok(Vec::new())
+    }
+
+    fn put_on(&mut self, _: ipnet::IpNet) -> anyhow::Result<()> {
         Ok(())
     }
 

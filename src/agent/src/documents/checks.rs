@@ -22,7 +22,10 @@ pub trait Machine: Send {
     /// all other units that were kept from it before, it shall again.
     fn keep_from_boot(&mut self, units: &[String]) -> anyhow::Result<()>;
     /// C15: its own network configuration shall bring up at boot what this node has by its documents.
-    fn settle_network(&mut self, wanted: &Wanted) -> anyhow::Result<()>;
+    /// Answers the aliases that are its own again and not on it, because it was booted without them.
+    fn settle_network(&mut self, wanted: &Wanted) -> anyhow::Result<Vec<ipnet::IpNet>>;
+    /// C15: puts such an alias on, as an ordinary address, unless another machine has it.
+    fn put_on(&mut self, alias: ipnet::IpNet) -> anyhow::Result<()>;
     /// C15: takes off the bases that no document gives this node any more, once no connection uses them, or at once.
     /// Whether some are left that may go later.
     fn release_bases(&mut self, wanted: &Wanted, at_once: bool) -> anyhow::Result<bool>;

@@ -65,6 +65,7 @@ impl Keeper {
         keeper.tell_all();
         keeper.prepare_boot();
         keeper.settle_network();
+        keeper.put_on_missing();
         keeper.let_viewers_in();
         Ok(keeper)
     }

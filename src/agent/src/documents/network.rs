@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use backstay_core::model::{Alias, AtBoot};
+use ipnet::IpNet;
 
 use super::Keeper;
 use crate::host::network::Wanted;
@@ -22,6 +23,8 @@ pub(super) struct NetworkWork {
     pub(super) leaving: Option<Instant>,
     /// The aliases of the cluster that was left last.
     pub(super) given_back: Vec<IpAddr>,
+    /// Aliases that are the machine's own again and not on it.
+    missing: Vec<IpNet>,
 }
 
 impl Keeper {
@@ -29,20 +32,36 @@ impl Keeper {
     pub(super) fn settle_network(&mut self) {
         let wanted = self.wanted();
         let settled = self.machine.settle_network(&wanted);
-        if let Err(error) = &settled
-            && !self.network.undone
-        {
-            tracing::error!(
+        let undone = settled.is_err();
+        match settled {
+            Ok(missing) => self.network.missing.extend(missing),
+            Err(error) if !self.network.undone => tracing::error!(
                 "C15: the host's network configuration is not yet what it should be: {error:#}; the gate keeps the aliases closed at boot"
-            );
+            ),
+            Err(_) => {}
         }
-        self.network.undone = settled.is_err();
+        self.network.undone = undone;
+    }
+
+    /// What the machine was booted without and has again. The decision loop has let go of it by now: it takes off what
+    /// its cluster's node may not use (A4).
+    pub(super) fn put_on_missing(&mut self) {
+        let services = self.shelf.present().flat_map(|d| &d.services);
+        let moving: Vec<IpAddr> = services.flat_map(|s| &s.aliases).map(Alias::ip).collect();
+        let mut missing = core::mem::take(&mut self.network.missing);
+        missing.retain(|alias| !moving.contains(&alias.addr()));
+        for alias in missing {
+            if let Err(error) = self.machine.put_on(alias) {
+                tracing::error!("C15: {alias} stays off until the next boot: {error:#}");
+            }
+        }
     }
 
     /// What could not be done before, and bases that nobody uses any more.
     pub fn look_at_network(&mut self) {
         if self.network.undone {
             self.settle_network();
+            self.put_on_missing();
         }
         let Some(since) = self.network.leaving else {
             return;
@@ -61,6 +80,7 @@ impl Keeper {
 
     /// This node has left a cluster.
     pub fn left(&mut self, all_heard: bool) {
+        self.put_on_missing();
         if all_heard {
             self.network.leaving = Some(Instant::now());
         } else {

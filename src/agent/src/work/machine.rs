@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use backstay_core::engine::UnitsState;
 use backstay_core::model::SystemViewer;
 use backstay_core::time::Mono;
@@ -130,9 +130,26 @@ impl Machine for ThisMachine {
         Ok(())
     }
 
-    fn settle_network(&mut self, wanted: &Wanted) -> Result<()> {
+    fn settle_network(&mut self, wanted: &Wanted) -> Result<Vec<IpNet>> {
         let interfaces = Network::open()?.interfaces()?;
-        self.boot.settle(wanted, &interfaces)
+        let missing = self.boot.missing(wanted, &interfaces);
+        self.boot.settle(wanted, &interfaces)?;
+        Ok(missing)
+    }
+
+    fn put_on(&mut self, alias: IpNet) -> Result<()> {
+        ensure!(
+            self.in_use(&[alias]).is_empty(),
+            "another machine has {alias}"
+        );
+        let mut network = Network::open()?;
+        let on_subnet = network.subnet_of(alias.addr())?;
+        let (interface, _) =
+            on_subnet.with_context(|| format!("no interface is on the subnet of {alias}"))?;
+        network.add_base(interface.index, alias)?;
+        Announcer::open(&interface.name)?.announce(alias.addr(), Form::Request)?;
+        tracing::info!("C15: {alias} is on {} again", interface.name);
+        Ok(())
     }
 
     fn release_bases(&mut self, wanted: &Wanted, at_once: bool) -> Result<bool> {

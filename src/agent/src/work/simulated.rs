@@ -242,7 +242,11 @@ impl Machine for SimulatedMachine {
         self.machine.keep_from_boot(wanted)
     }
 
-    fn settle_network(&mut self, _: &Wanted) -> Result<()> {
+    fn settle_network(&mut self, _: &Wanted) -> Result<Vec<IpNet>> {
+        Ok(Vec::new())
+    }
+
+    fn put_on(&mut self, _: IpNet) -> Result<()> {
         Ok(())
     }
 

@@ -107,6 +107,19 @@ impl BootFiles {
         }
     }
 
+    /// Aliases that are this machine's again and not on it: it was booted by the configuration that
+    /// [`BootFiles::settle`] is about to take back.
+    pub fn missing(&self, wanted: &Wanted, interfaces: &[Interface]) -> Vec<IpNet> {
+        let elsewhere = |alias: IpAddr| {
+            let stays = wanted.at_boot.iter().any(|w| w.alias.addr() == alias);
+            stays || wanted.taken.contains(&alias) || interfaces.iter().any(|i| i.carries(alias))
+        };
+        let files = self.kept().unwrap_or_default().file.into_iter();
+        let mut aliases: Vec<IpNet> = files.flat_map(|f| f.swapped).map(|s| s.alias).collect();
+        aliases.retain(|alias| !elsewhere(alias.addr()));
+        aliases
+    }
+
     /// The bases that the agent has put on and that no document gives this node any more.
     pub fn left_over(&self, wanted: &Wanted) -> Vec<IpNet> {
         let kept = self.kept().unwrap_or_default();
@@ -466,6 +479,29 @@ mod tests {
         };
         host.files.settle(&wanted, &[eth0()]).unwrap();
         assert_eq!(host.text(), LAN.replace("2.101/", "2.11/"));
+    }
+
+    #[test]
+    fn c15_an_alias_that_the_machine_was_booted_without_is_missing() {
+        let host = Host::new();
+        host.settle(&[one()]);
+        let mut booted = eth0();
+        booted.addresses[0].net = one().base;
+        let there = [booted];
+        let missing = |wanted: &Wanted, there: &[Interface]| host.files.missing(wanted, there);
+        let deleted = Wanted::default();
+        assert_eq!(missing(&deleted, &there), [one().alias]);
+        assert!(missing(&deleted, &[eth0()]).is_empty(), "it is there");
+        let member = Wanted {
+            at_boot: vec![one()],
+            ..Wanted::default()
+        };
+        assert!(missing(&member, &there).is_empty(), "still an alias");
+        let replaced = Wanted {
+            taken: vec![one().alias.addr()],
+            ..Wanted::default()
+        };
+        assert!(missing(&replaced, &there).is_empty(), "C16: another's now");
     }
 
     #[test]
