@@ -77,29 +77,47 @@ pub(super) fn host_network(ground: &Ground) -> Result<(ProbeReport, Figures)> {
     ]);
     let mut reports = vec![created, deleted];
     for (conf, (host, service)) in confs.iter().zip(HOMES) {
-        let [new, old] = booted_away(ground, conf, host, service)?;
-        figures.insert(format!("{host}_boot_gap_ms"), new.gap_ms);
-        figures.insert(format!("{host}_former_gap_ms"), old.gap_ms);
-        figures.insert(format!("{host}_dual_ms"), new.dual_ms + old.dual_ms);
-        reports.extend([new, old]);
+        let seen = failed_over(ground, conf, host, service)?;
+        for (what, report) in ["failover", "boot", "former"].iter().zip(&seen) {
+            figures.insert(format!("{host}_{what}_gap_ms"), report.gap_ms);
+        }
+        let dual = seen.iter().map(|report| report.dual_ms).sum();
+        figures.insert(format!("{host}_dual_ms"), dual);
+        reports.extend(seen);
     }
+    let standby = probed(ground, || {
+        reboot(ground, STANDBY)?;
+        ground.wait("every node up", |v| {
+            v.nodes.iter().all(|n| n.state == NodeState::Up)
+        })?;
+        Ok(())
+    })?;
+    undisturbed(&standby)?;
+    figures.insert("standby_boot_gap_ms".to_owned(), standby.gap_ms);
+    reports.push(standby);
     // A run in which the prober was held up anywhere is repeated.
     let worst = reports.iter().position(|r| r.held_up).unwrap_or(0);
     Ok((reports.swap_remove(worst), figures))
 }
 
-/// Home boots twice while its service is away, without an agent: by its new configuration, then by its former one.
-fn booted_away(
+/// Home loses power and boots twice while its service is away, without an agent: by its new configuration, then by its
+/// former one.
+fn failed_over(
     ground: &Ground,
     conf: &Conf,
     host: &str,
     service: &str,
-) -> Result<[ProbeReport; 2]> {
-    ground.backstay(&["service", "move", service, "--to", "standby"])?;
-    ground.wait("the standby runs it", |v| runs_on(v, service, STANDBY))?;
+) -> Result<[ProbeReport; 3]> {
     ground.run_in(host, "systemctl", &["disable", "backstay-agent"])?;
+    let fallen = probed_at(ground, service, || {
+        ground.lab.kill(host)?;
+        ground.wait("the standby runs it", |v| runs_on(v, service, STANDBY))?;
+        Ok(())
+    })?;
+    never_two(&fallen)?;
     let new = probed_at(ground, service, || {
-        reboot(ground, host)?;
+        ground.lab.revive(host)?;
+        ground.lab.wait_ready(host, LIMIT)?;
         conf.wait_for(ground, "the base and not the alias", |c, there| {
             there.contains(&c.base) && !there.contains(&c.alias)
         })
@@ -131,7 +149,7 @@ fn booted_away(
     );
     ground.backstay(&["service", "move", service, "--to", "home"])?;
     ground.wait("it runs at home", |v| v.services.iter().all(at_home))?;
-    Ok([new, former])
+    Ok([fallen, new, former])
 }
 
 fn reboot(ground: &Ground, host: &str) -> Result<()> {
