@@ -193,6 +193,9 @@ fn settle(
     let (now, which) = Look::settled(ground, operation, Some(before))?;
     let after = began.elapsed();
     status_says(ground, &now)?;
+    if which == Which::Before {
+        operation.ready(ground)?;
+    }
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     let again = ground.command(command).output()?;
     let exit = again.status.code();

@@ -176,6 +176,15 @@ impl Operation {
         })
     }
 
+    /// Waits until it can be given once more. A standby that has just booted does not know yet what it will carry, and
+    /// nobody else does: refused (U7).
+    pub(super) fn ready(self, ground: &Ground) -> Result<()> {
+        if self == Self::Replace {
+            return taken_over(ground);
+        }
+        Ok(())
+    }
+
     /// What it may have left to be done. A machine that was replaced comes back: it learns of it, and is free.
     pub(super) fn clear(self, ground: &Ground) -> Result<()> {
         if self != Self::Replace {
@@ -268,6 +277,10 @@ fn spare(is: &Look) -> Result<String> {
 fn kill(ground: &Ground, spare: &str) -> Result<()> {
     let host = HOSTS.into_iter().find(|h| *h != spare);
     ground.lab.kill(host.context("no host is it")?)?;
+    taken_over(ground)
+}
+
+fn taken_over(ground: &Ground) -> Result<()> {
     ground.wait("the standby runs its service", |v| {
         let down = |n: &backstay_core::engine::NodeView| {
             n.name.as_str() == NODE && n.state == NodeState::Down
