@@ -16,8 +16,8 @@ mod timing;
 pub use boot::AtBoot;
 pub use change::{DocumentError, Problem, RuleId, hash_of};
 pub use cluster::{
-    Base, Changed, ClusterDocument, Former, Key, KeyStage, Maintenance, Member, Replacement, Role,
-    Safety, SplitStops, Topology, WithoutMajority,
+    Base, CLOCKS_WITHIN, Changed, ClusterDocument, Former, Key, KeyStage, Maintenance, Member,
+    Replacement, Role, Safety, SplitStops, Topology, WithoutMajority,
 };
 pub(crate) use cluster::{DEFAULT_PORT, USUAL_MOVES};
 pub use diff::{Difference, differences, is_epoch_change};

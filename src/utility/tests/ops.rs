@@ -412,11 +412,16 @@ fn c9_c10_warnings_are_named_and_overridden_by_name() {
         .units
         .clear();
     let (problems, checks) = preflight::preflight(&create(), &plan, &picture);
+    let mut wide = plan.clone();
+    wide.documents[0].timing.clocks_within_ms = Some(120_000);
+    let (_, allowed) = preflight::preflight(&create(), &wide, &picture);
+    assert!(allowed.iter().all(|c| c.name == "unit-missing"));
     let mut names: Vec<&str> = checks.iter().map(|c| c.name.as_str()).collect();
     names.dedup();
     assert_eq!(names, ["clocks-differ", "unit-missing"]);
     assert!(
-        checks[0].sentence.contains("clock of n2"),
+        checks[0].sentence.contains("clock of n2")
+            && checks[0].sentence.ends_with("; 1 s is allowed"),
         "{}",
         checks[0].sentence
     );

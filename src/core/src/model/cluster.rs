@@ -10,6 +10,9 @@ use super::{
     ClusterId, ClusterName, Fallback, Lock, NodeId, NodeName, Profile, Service, ServiceId, Timing,
 };
 
+/// C10: how far clocks may lie apart where nothing else is set.
+pub const CLOCKS_WITHIN: Duration = Duration::from_secs(1);
+
 /// What a cluster is. A change is a new revision of the whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -385,7 +388,7 @@ impl ClusterDocument {
 
     /// C10; 1 s by default.
     pub fn clocks_within(&self) -> Duration {
-        ms_or(self.timing.clocks_within_ms, Duration::from_secs(1))
+        ms_or(self.timing.clocks_within_ms, CLOCKS_WITHIN)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use backstay_core::model::{NodeId, NodeName, SystemRole};
+use backstay_core::model::{ClusterDocument, NodeId, NodeName, SystemRole};
 use backstay_core::plan::Action;
 use serde_json::json;
 
@@ -183,7 +183,9 @@ fn check(context: &Context, node: &NodeName) -> Result<Exit, Failure> {
         ));
     };
     let mut checks = preflight::machine(node, fact, hello.writable);
-    let clocks = preflight::clocks(picture.facts.iter());
+    let in_it = |d: &&ClusterDocument| d.member(node).is_some();
+    let within = preflight::clocks_within(picture.clusters.iter().filter(in_it));
+    let clocks = preflight::clocks(picture.facts.iter(), within);
     checks.extend(clocks.filter(|c| c.sentence.contains(node.as_str())));
     if context.json() {
         let body = json!({"node": node, "good": checks.is_empty(), "checks": checks});

@@ -6,7 +6,7 @@ use std::io::BufReader;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use backstay_core::model::{Alias, ClusterName, NodeName, SystemRole};
+use backstay_core::model::{Alias, CLOCKS_WITHIN, ClusterName, NodeName, SystemRole};
 use backstay_core::plan::{Action, Aim, CreateCluster, Goal, Plan, command_line};
 use backstay_wire::rpc::{Request, Text};
 use dialoguer::console::Term;
@@ -273,7 +273,7 @@ fn findings(picture: &Picture, nodes: &[NodeName]) -> Vec<Finding> {
             .iter()
             .filter(|(name, _)| nodes.contains(name))
     };
-    let clocks = preflight::clocks(facts());
+    let clocks = preflight::clocks(facts(), CLOCKS_WITHIN);
     let mut found = Vec::new();
     for (name, fact) in facts() {
         let writable = picture.hellos.get(name).is_none_or(|h| h.writable);

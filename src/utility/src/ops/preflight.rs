@@ -1,9 +1,13 @@
 //! Checks with names: all run, then fail together. A warning can be overridden by its name, a refusal not.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use backstay_core::model::{Member, NodeName, Problem, Role, RuleId, Service};
+use backstay_core::model::{
+    CLOCKS_WITHIN, ClusterDocument, Member, NodeName, Problem, Role, RuleId, Service,
+};
 use backstay_core::plan::{Action, Plan};
+use backstay_core::time::span;
 use serde::Serialize;
 
 use super::Picture;
@@ -12,8 +16,6 @@ use super::gather::Fact;
 use crate::failure::{Exit, Failure};
 use backstay_wire::rpc::clean;
 
-/// C10: clocks agree within this many milliseconds.
-const CLOCKS_MS: u64 = 1_000;
 /// Least room under the state folder, bytes.
 pub const LEAST_DISK: u64 = 64 * 1024 * 1024;
 
@@ -110,8 +112,20 @@ pub fn machine(name: &NodeName, fact: &Fact, writable: bool) -> Vec<Check> {
     found
 }
 
+/// C10: how far clocks may lie apart for the strictest of these clusters.
+pub fn clocks_within<'a>(documents: impl Iterator<Item = &'a ClusterDocument>) -> Duration {
+    let alive = documents.filter(|d| !d.deleted);
+    alive
+        .map(ClusterDocument::clocks_within)
+        .min()
+        .unwrap_or(CLOCKS_WITHIN)
+}
+
 /// C10: how far the clocks of these machines lie apart, beyond what asking took.
-pub fn clocks<'a>(facts: impl Iterator<Item = (&'a NodeName, &'a Fact)>) -> Option<Check> {
+pub fn clocks<'a>(
+    facts: impl Iterator<Item = (&'a NodeName, &'a Fact)>,
+    within: Duration,
+) -> Option<Check> {
     // Each offset against the clock here is known to half the time that asking took.
     let mut earliest: Option<(i128, &NodeName)> = None;
     let mut latest: Option<(i128, &NodeName)> = None;
@@ -126,13 +140,14 @@ pub fn clocks<'a>(facts: impl Iterator<Item = (&'a NodeName, &'a Fact)>) -> Opti
         }
     }
     let ((early, behind), (late, ahead)) = (earliest?, latest?);
-    (late - early > i128::from(CLOCKS_MS)).then(|| {
+    let apart = u128::try_from(late - early).unwrap_or(0);
+    (apart > within.as_millis()).then(|| {
         warning(
             "clocks-differ",
             "C10",
             format!(
-                "the clock of {ahead} is {} ms ahead of that of {behind}; {CLOCKS_MS} ms are allowed",
-                late - early
+                "the clock of {ahead} is {apart} ms ahead of that of {behind}; {} is allowed",
+                span(within)
             ),
         )
     })
@@ -251,7 +266,7 @@ pub fn preflight(action: &Action, plan: &Plan, picture: &Picture) -> (Vec<Proble
             .facts
             .iter()
             .filter(|(name, _)| nodes.contains(name));
-        checks.extend(clocks(facts));
+        checks.extend(clocks(facts, clocks_within(plan.documents.iter())));
         checks.extend(units(plan, picture));
         checks.extend(sizes(plan, picture));
     }
