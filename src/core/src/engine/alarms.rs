@@ -382,11 +382,7 @@ impl Engine {
                 let peer = &self.peers[at];
                 let never = peer.heard.is_none() && now.since(self.started) < self.bounds.down * 2;
                 match self.peers[at].state(self.bounds, now) {
-                    NodeState::Down | NodeState::Unknown
-                        if peer
-                            .foreign
-                            .is_some_and(|at| now.since(at) < self.bounds.down) =>
-                    {
+                    NodeState::Down | NodeState::Unknown if peer.is_foreign(self.bounds, now) => {
                         raise(Kind::Incompatible);
                         continue;
                     }

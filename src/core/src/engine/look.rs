@@ -103,9 +103,20 @@ impl Engine {
         node
     }
 
-    /// A silent node is down only to a node that hears somebody; else it is unknown who is cut off.
-    pub(super) fn peer_state(&self, at: usize, now: Mono) -> NodeState {
-        let state = self.peers[at].state(self.bounds, now);
+    /// As shown; what is decided rests on what was heard. A silent node is down only to a node that hears somebody; else
+    /// it is unknown who is cut off. One that was never heard is as silent as any once this agent has listened for as
+    /// long as a start takes (C16: agents are restarted while a node is dead).
+    fn peer_state(&self, at: usize, now: Mono) -> NodeState {
+        let peer = &self.peers[at];
+        let long = self.document.boot_wait().max(self.bounds.down * 2);
+        let state = match peer.state(self.bounds, now) {
+            NodeState::Unknown
+                if now.since(self.started) >= long && !peer.is_foreign(self.bounds, now) =>
+            {
+                NodeState::Down
+            }
+            state => state,
+        };
         let alone = !self.others().any(|o| self.peers[o].is_up(self.bounds, now));
         if state == NodeState::Down && alone && self.document.members.len() > 2 {
             return NodeState::Unknown;

@@ -109,6 +109,11 @@ impl Peer {
         Heard::Fresh
     }
 
+    /// A beat came in its name, a moment ago, that is not read here (M2).
+    pub(super) fn is_foreign(&self, bounds: Bounds, now: Mono) -> bool {
+        self.foreign.is_some_and(|at| now.since(at) < bounds.down)
+    }
+
     /// How long it has been silent; none: never heard.
     pub(super) fn silence(&self, now: Mono) -> Option<Duration> {
         self.heard.map(|at| now.since(at))

@@ -78,11 +78,11 @@ pub enum NodeState {
     Up,
     /// It missed beats.
     Suspect,
-    /// Silent for the waiting time.
+    /// Silent for the waiting time; never heard: since the seer's start, and for longer.
     Down,
     /// It stops in good order.
     Leaving,
-    /// Never heard, or the seer itself hears nobody.
+    /// Not heard yet, or the seer itself hears nobody.
     Unknown,
 }
 

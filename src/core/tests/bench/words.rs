@@ -197,6 +197,7 @@ impl Bench {
             }
             ["document", node, rest @ ..] => self.change(node, rest),
             ["status", node] => self.status(node),
+            ["nodes", node] => self.list_nodes(node),
             _ => panic!("no such command: {line}"),
         }
     }
@@ -357,6 +358,19 @@ impl Bench {
             _ => panic!("no such change: {words:?}"),
         }
         self.hand_document(n, document);
+    }
+
+    fn list_nodes(&mut self, node: &str) {
+        let n = self.member(node);
+        let now = backstay_core::time::Mono(self.now);
+        let Some(engine) = &self.nodes[n].engine else {
+            return self.say(n, "(no agent)");
+        };
+        let nodes = engine.view(now).nodes;
+        let nodes: Vec<String> = (nodes.iter())
+            .map(|n| format!("{} {:?}", n.name, n.state))
+            .collect();
+        self.log.push(format!("     {}", nodes.join(", ")));
     }
 
     fn status(&mut self, node: &str) {
