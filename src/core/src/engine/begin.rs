@@ -150,6 +150,7 @@ impl Engine {
             local.hold.term = held.asked;
             local.hold.released = held.released;
             local.written.asked = held.asked;
+            local.put_up = held.holding.is_some(); // its former life did not come to taking them down
             local.written.released = held.released;
             if held.holding == Some(held.asked) {
                 if let Some(slot) = open.filter(|_| !barred) {

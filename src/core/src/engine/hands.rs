@@ -200,8 +200,14 @@ impl Engine {
                     .push_back(Effect::Gate(GateOp::Close { service }));
             }
             Action::Open => self.open(i, now),
-            Action::AddAddresses => self.effects.push_back(Effect::AddAddresses(service)),
-            Action::RemoveAddresses => self.effects.push_back(Effect::RemoveAddresses(service)),
+            Action::AddAddresses => {
+                self.services[i].put_up = true;
+                self.effects.push_back(Effect::AddAddresses(service));
+            }
+            Action::RemoveAddresses => {
+                self.services[i].put_up = false;
+                self.effects.push_back(Effect::RemoveAddresses(service));
+            }
             Action::Announce => {
                 self.services[i].announce.begin(now);
                 self.announce_due(i, now);
@@ -424,6 +430,7 @@ impl Engine {
         if !held && present == Presence::None {
             self.services[i].close_again = false; // what is on no interface is closed
         }
+        let own = !held && core::mem::take(&mut self.services[i].put_up);
         let (rule, sentence) = match (held, present) {
             (true, Presence::None | Presence::Some) => {
                 self.effects.push_back(Effect::AddAddresses(service));
@@ -433,6 +440,9 @@ impl Engine {
             }
             (false, Presence::Some | Presence::All) => {
                 self.effects.push_back(Effect::RemoveAddresses(service));
+                if own {
+                    return; // nobody else put it up
+                }
                 ("A4", "was up where it may not be; it was taken down")
             }
             _ => return,

@@ -56,6 +56,9 @@ pub(super) struct Local {
     pub(super) given_away: Option<u64>,
     /// It was permitted and its first slot is not yet renewed.
     pub(super) opening: bool,
+    /// A4: its aliases may be up by this agent's doing, or its former life's: it has put them up and not yet taken them
+    /// down. A hold that lapses leaves them up, closed.
+    pub(super) put_up: bool,
     /// The gate could not be closed and must be tried again before anything is released.
     pub(super) close_again: bool,
     pub(super) written: Written,
@@ -228,6 +231,7 @@ impl Local {
             heir: None,
             given_away: None,
             opening: false,
+            put_up: false,
             close_again: false,
             written: Written::default(),
         }
