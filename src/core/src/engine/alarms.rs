@@ -347,7 +347,8 @@ impl Engine {
                 count: 1,
                 active: raised,
             };
-            let shown = self.view_alarm(&alarm, now);
+            // Whether it is quiet (F17) may differ at its end, which is found by the same words.
+            let shown = view(&alarm, &self.document, now);
             let word = if raised { "alarm" } else { "alarm over" };
             let i = self.services.iter().position(|l| Some(l.id.0) == service);
             self.record(
