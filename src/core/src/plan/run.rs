@@ -361,6 +361,11 @@ fn stays(draft: &mut Draft<'_>, document: &ClusterDocument, service: &Service, t
     };
     let name = &service.name;
     let sentence = match document.fallback_of(service) {
+        // L2, too, has a healthy home get it back: whoever orders it away from there must know.
+        Fallback::Automatic if draft.now.state(document, home) == NodeState::Up => format!(
+            "with automatic fallback it goes home to {home} by itself once {home} has been healthy for {}: at once, if it has been already. To keep it on {target}: `backstay service set {name} --fallback manual` first",
+            span(document.home_healthy())
+        ),
         Fallback::Automatic => format!(
             "with automatic fallback it returns home to {home} after {} of health there; lock it with `backstay service lock {name}` to keep it on {target}",
             span(document.home_healthy())

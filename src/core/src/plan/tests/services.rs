@@ -30,7 +30,7 @@ fn f8_a_move_orders_says_the_outage_and_whether_it_returns() {
     assert_eq!(
         said(&plan, ConsequenceKind::Fallback),
         [
-            "with automatic fallback it returns home to n1 after 300 s of health there; lock it with `backstay service lock web1` to keep it on sb1"
+            "with automatic fallback it goes home to n1 by itself once n1 has been healthy for 300 s: at once, if it has been already. To keep it on sb1: `backstay service set web1 --fallback manual` first"
         ]
     );
     assert_eq!(
@@ -316,6 +316,7 @@ fn f16_a_start_clears_the_stop_or_tries_again() {
             .document(|d| d.services[0].stopped = true)
             .runs("web1", &[], ServiceState::Stopped)
     };
+    let failed = || world().runs("web1", &[], ServiceState::Failed);
     let plan = stopped().agreed(&start(None));
     assert!(!plan.documents[0].services[0].stopped && plan.order.is_none());
     assert_eq!(
@@ -324,13 +325,22 @@ fn f16_a_start_clears_the_stop_or_tries_again() {
     );
     let plan = stopped().state("n1", NodeState::Down).agreed(&start(None));
     assert_eq!(plan.order.unwrap().to, node("sb1"));
+    let plan = failed()
+        .document(|d| d.fallback = Fallback::Automatic)
+        .state("n1", NodeState::Down)
+        .agreed(&start(None));
+    assert_eq!(
+        said(&plan, ConsequenceKind::Fallback),
+        [
+            "with automatic fallback it returns home to n1 after 300 s of health there; lock it with `backstay service lock web1` to keep it on sb1"
+        ]
+    );
     let plan = stopped().agreed(&start(Some("sb1")));
     assert_eq!(plan.order.as_ref().unwrap().to, node("sb1"));
     assert_eq!(
         said(&plan, ConsequenceKind::Note),
         ["web1 may start at home first and move to sb1 then"]
     );
-    let failed = || world().runs("web1", &[], ServiceState::Failed);
     let plan = failed().agreed(&start(None));
     assert!(plan.documents.is_empty());
     assert_eq!(plan.order.unwrap().to, node("n1"));
