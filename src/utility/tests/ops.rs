@@ -3,6 +3,8 @@
 #[path = "ops/collect.rs"]
 mod collect;
 mod common;
+#[path = "ops/join.rs"]
+mod join;
 #[path = "ops/standby.rs"]
 mod standby;
 

@@ -421,7 +421,7 @@ impl Newcomer<'_> {
         let known = picture.system().node(name).map(|n| n.id);
         let id = match (client.hello().id, known) {
             (None, Some(known)) => known,
-            _ => enrol::identity(&client, name)?,
+            _ => enrol::identity(&mut client, name, &picture.system())?,
         };
         let half = |f: Failure| {
             if installed {

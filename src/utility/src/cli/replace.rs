@@ -85,7 +85,7 @@ pub(super) fn replace(context: &Context, node: &NodeName, host: &Contact) -> Res
     // Now the machine can say what it has.
     let fact = fact_of(&mut client).map_err(|e| half(e.into()))?;
     picture.facts.insert(node.clone(), fact);
-    let id = enrol::identity(&client, node).map_err(half)?;
+    let id = enrol::identity(&mut client, node, &picture.system()).map_err(half)?;
     let action = new.action(id);
     let plan = plan_for(&action, &picture).map_err(half)?;
     let (problems, checks) = preflight(&action, &plan, &picture);

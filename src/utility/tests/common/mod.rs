@@ -168,7 +168,11 @@ impl Agent {
                     .map(|d| (d.name.clone(), d.revision))
                     .collect(),
                 system_revision: self.system.as_ref().map_or(0, |s| s.revision),
-                staged: BTreeMap::new(),
+                staged: self
+                    .staged
+                    .iter()
+                    .map(|d| (d.name.clone(), d.revision))
+                    .collect(),
                 writable: true,
                 viewer: false,
             })),
@@ -249,6 +253,10 @@ impl Agent {
             }
             Request::Abandon { .. } => {
                 self.staged = None;
+                done(true)
+            }
+            Request::Dismiss => {
+                (self.name, self.id) = (None, None);
                 done(true)
             }
             Request::SystemPut { text } => {
