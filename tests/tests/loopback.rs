@@ -244,7 +244,11 @@ fn key_rotation_without_a_member(user: &User) {
     assert_eq!(keys(user), first, "refused, nothing was changed");
     let mut without = rotate.to_vec();
     without.extend(["--ignore-check", "member-away"]);
-    user.done(&without);
+    let done = user.run(&without);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    let silent = said.lines().filter(|line| line.starts_with("w1: "));
+    assert_eq!(silent.count(), 1, "told once for all its steps: {said}");
     let second = keys(user);
     assert_ne!(second[0]["id"], first[0]["id"]);
     assert_eq!(second.len(), 1);

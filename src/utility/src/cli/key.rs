@@ -1,8 +1,9 @@
 //! `backstay key rotate`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use backstay_core::model::{ClusterName, KeyStage};
+use backstay_core::model::{ClusterName, KeyStage, NodeName};
 use backstay_core::plan::{Action, Aim, Goal, Secret};
 
 use super::act::{Agreed, agree, bring_about, finish, plan_for};
@@ -20,7 +21,8 @@ const HEARD: Duration = Duration::from_secs(15);
 
 /// Exchanges the key of one cluster, or of all of them, one after the other.
 pub(super) fn rotate(context: &Context, only: Option<ClusterName>) -> Result<Exit, Failure> {
-    let picture = gather(context)?;
+    let mut told = BTreeSet::new();
+    let picture = gather(context, &mut told)?;
     let all = picture.clusters.iter().filter(|c| !c.deleted);
     let clusters: Vec<ClusterName> = match only {
         Some(cluster) => vec![cluster],
@@ -30,13 +32,20 @@ pub(super) fn rotate(context: &Context, only: Option<ClusterName>) -> Result<Exi
         say("no clusters yet: there is no key to exchange\n");
     }
     for cluster in &clusters {
-        one(context, cluster)?;
+        one(context, cluster, &mut told)?;
     }
     Ok(Exit::Done)
 }
 
-fn gather(context: &Context) -> Result<Picture, Failure> {
-    context.gatherer()?.gather(&mut |line| context.note(line))
+/// What every node says, as often as it is asked; who does not answer is told once.
+fn gather(context: &Context, told: &mut BTreeSet<NodeName>) -> Result<Picture, Failure> {
+    let picture = context.gatherer()?.gather(&mut |_| {})?;
+    for (name, error) in &picture.silent {
+        if told.insert(name.clone()) {
+            context.note(&format!("{name}: {error}"));
+        }
+    }
+    Ok(picture)
 }
 
 fn action(cluster: &ClusterName) -> Result<Action, Failure> {
@@ -47,8 +56,12 @@ fn action(cluster: &ClusterName) -> Result<Action, Failure> {
 }
 
 /// All steps that are missing (U6): agreed to once, each planned on what the nodes have by then.
-fn one(context: &Context, cluster: &ClusterName) -> Result<(), Failure> {
-    let mut picture = caught_up(context, cluster)?;
+fn one(
+    context: &Context,
+    cluster: &ClusterName,
+    told: &mut BTreeSet<NodeName>,
+) -> Result<(), Failure> {
+    let mut picture = caught_up(context, cluster, told)?;
     if document_of(&picture, cluster).is_ok_and(|d| d.key_stage() != KeyStage::Settled) {
         context.note(&format!(
             "an exchange of the key of {cluster} was begun and not finished; it goes on from there"
@@ -76,8 +89,8 @@ fn one(context: &Context, cluster: &ClusterName) -> Result<(), Failure> {
         if context.cancel.is_set() {
             return Err(unfinished(Failure::cancelled(), cluster));
         }
-        (picture, plan) =
-            next(context, cluster).map_err(|f| unfinished(f.changed(Changed::Yes), cluster))?;
+        (picture, plan) = next(context, cluster, told)
+            .map_err(|f| unfinished(f.changed(Changed::Yes), cluster))?;
         context.note(&plan.title);
     }
 }
@@ -86,8 +99,9 @@ fn one(context: &Context, cluster: &ClusterName) -> Result<(), Failure> {
 fn next(
     context: &Context,
     cluster: &ClusterName,
+    told: &mut BTreeSet<NodeName>,
 ) -> Result<(Picture, Box<backstay_core::plan::Plan>), Failure> {
-    let picture = gather(context)?;
+    let picture = gather(context, told)?;
     let action = action(cluster)?;
     let plan = plan_for(&action, &picture)?;
     let (problems, checks) = preflight(&action, &plan, &picture);
@@ -96,8 +110,12 @@ fn next(
 }
 
 /// Members that answer and were left behind by an earlier exchange get the present document first.
-fn caught_up(context: &Context, cluster: &ClusterName) -> Result<Picture, Failure> {
-    let mut picture = gather(context)?;
+fn caught_up(
+    context: &Context,
+    cluster: &ClusterName,
+    told: &mut BTreeSet<NodeName>,
+) -> Result<Picture, Failure> {
+    let mut picture = gather(context, told)?;
     let Ok(document) = document_of(&picture, cluster).cloned() else {
         return Ok(picture); // The plan refuses it.
     };
@@ -136,7 +154,7 @@ fn caught_up(context: &Context, cluster: &ClusterName) -> Result<Picture, Failur
             Err(f)
         }
     })?;
-    gather(context)
+    gather(context, told)
 }
 
 fn unfinished(failure: Failure, cluster: &ClusterName) -> Failure {

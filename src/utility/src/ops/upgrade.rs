@@ -60,7 +60,8 @@ fn open(
     }
 }
 
-/// The machines as they are, all at once; who can't be looked at is left out and said.
+/// The machines as they are, all at once; who can't be looked at is left out and said, unless its agent did not answer
+/// either: then that is told already.
 pub fn look_at(
     nodes: &[NodeName],
     picture: &Picture,
@@ -88,6 +89,7 @@ pub fn look_at(
             Some(Ok(machine)) => {
                 found.insert(name.clone(), machine);
             }
+            _ if picture.silent.contains_key(name) => {}
             Some(Err(failure)) => report(&format!("{name}: {}", failure.message)),
             None => report(&format!("{name}: it did not answer in time")),
         }
