@@ -11,6 +11,7 @@ use backstay_core::plan::{CreateCluster, NewService, Secret};
 use ipnet::IpNet;
 
 use super::question::{Answer, Key, Question};
+use super::suggest;
 use super::system::{Finding, Inspected, Known, Learned, Present, Shown};
 use crate::ops::preflight::Overrides;
 use crate::remote::Contact;
@@ -241,6 +242,23 @@ impl Draft {
         words.iter().filter_map(|w| read(w)).collect()
     }
 
+    /// A6: subnets that could be a second link. A witness may be without.
+    pub(super) fn further_links(&self) -> Vec<IpNet> {
+        let homes = self.with_role(SystemRole::Regular);
+        let services = homes.iter().flat_map(|n| self.services(n));
+        let used: Vec<IpNet> = services
+            .flat_map(|s| self.nets(&service_key(&s, "alias")))
+            .collect();
+        let standby = self.with_role(SystemRole::Standby);
+        let facts = self.learned.as_ref().map(|l| &l.facts);
+        let machines: Option<Vec<_>> = homes
+            .iter()
+            .chain(&standby)
+            .map(|n| facts?.get(n))
+            .collect();
+        suggest::links(&machines.unwrap_or_default(), &used)
+    }
+
     /// Whether a finding stops the set-up.
     pub fn stops(&self, finding: &Finding, checks: &Key) -> bool {
         let ignored = self.overrides.force
@@ -294,6 +312,7 @@ impl Draft {
                     .map(|(n, name)| self.new_service(&node, name, n == 0))
                     .collect::<Vec<_>>()
             });
+        let link = Key::of(["cluster", "link"]);
         Some(CreateCluster {
             name: self.cluster()?,
             id: ClusterId(id),
@@ -311,7 +330,12 @@ impl Draft {
             fallback: Fallback::Manual,
             split_stops: SplitStops::Home,
             reference: None,
-            links: Vec::new(),
+            links: self
+                .word(&link)
+                .filter(|word| *word != "no")
+                .and_then(read)
+                .into_iter()
+                .collect(),
         })
     }
 }

@@ -192,7 +192,7 @@ fn failed(draft: &Draft, key: Key, findings: &[&Finding]) -> Option<Next> {
 fn settings(draft: &Draft) -> Option<Next> {
     let key = Key::of(["cluster", "profile"]);
     if draft.has(&key) {
-        return None;
+        return link(draft);
     }
     let trips = draft.learned.as_ref().map(|l| l.trips.as_slice());
     let (fits, figure) = suggest::profile(trips.unwrap_or_default());
@@ -233,6 +233,30 @@ fn settings(draft: &Draft) -> Option<Next> {
             format!("{figure} Later: `backstay cluster set C --profile P`."),
         ],
         kind: Kind::One(choices.to_vec(), None),
+    })
+}
+
+/// A6: asked only where there is one.
+fn link(draft: &Draft) -> Option<Next> {
+    let key = Key::of(["cluster", "link"]);
+    let further = draft.further_links();
+    if further.is_empty() || draft.has(&key) {
+        return None;
+    }
+    let mut choices = vec![Choice::new("no", "only over the network of the services")];
+    choices.extend(
+        further
+            .iter()
+            .map(|net| Choice::new(net.to_string(), "over this one, too")),
+    );
+    ask(Question {
+        default: draft.or_before(&key, Some(Answer::Word("no".to_owned()))),
+        key,
+        prompt: "A second network for the nodes to hear each other".to_owned(),
+        help: vec![
+            "Each node has an address there, on another interface. If one of two networks fails, nothing moves and an alarm says so. Later: `backstay cluster set C --link SUBNET`.".to_owned(),
+        ],
+        kind: Kind::One(choices, None),
     })
 }
 

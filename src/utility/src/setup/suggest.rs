@@ -1,5 +1,6 @@
 //! Good defaults out of what was found: units, names, addresses, the profile.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use backstay_core::model::Profile;
@@ -140,6 +141,26 @@ pub fn addresses(facts: &Facts) -> Vec<(IpNet, &str)> {
     found
 }
 
+/// A6: subnets on which each of these machines has an address, on another interface than the cluster's own subnets.
+pub fn links(machines: &[&Facts], used: &[IpNet]) -> Vec<IpNet> {
+    let used: BTreeSet<IpNet> = used.iter().map(IpNet::trunc).collect();
+    let further = |facts: &&Facts| {
+        let all: Vec<(IpNet, &str)> = addresses(facts)
+            .into_iter()
+            .map(|(net, interface)| (net.trunc(), interface))
+            .collect();
+        let main: BTreeSet<&str> = all
+            .iter()
+            .filter(|(net, _)| used.contains(net))
+            .map(|(_, interface)| *interface)
+            .collect();
+        let other = all.iter().filter(|(_, i)| !main.contains(i));
+        other.map(|(net, _)| *net).collect::<BTreeSet<_>>()
+    };
+    let common = machines.iter().map(further).reduce(|a, b| &a & &b);
+    common.into_iter().flatten().collect()
+}
+
 /// Whether an address is a host's on that subnet, and not the network's or everybody's.
 pub fn is_host_of(subnet: IpNet, ip: IpAddr) -> bool {
     let whole = subnet.prefix_len() + 1 >= subnet.max_prefix_len();
@@ -191,6 +212,8 @@ fn ms(us: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use backstay_wire::rpc::{AddressFact, InterfaceFact};
+
     use super::*;
 
     fn facts(units: &[(&str, &str)]) -> Facts {
@@ -253,6 +276,44 @@ mod tests {
             Profile::Wan
         );
         assert_eq!(profile(&[]).0, Profile::Lan);
+    }
+
+    #[test]
+    fn a6_a_further_link_is_another_cable_that_all_have() {
+        let machine = |interfaces: &[(&str, &[&str])]| Facts {
+            interfaces: interfaces
+                .iter()
+                .map(|(name, addresses)| InterfaceFact {
+                    name: (*name).to_owned(),
+                    addresses: addresses
+                        .iter()
+                        .map(|a| AddressFact {
+                            address: (*a).to_owned(),
+                            ..AddressFact::default()
+                        })
+                        .collect(),
+                    ..InterfaceFact::default()
+                })
+                .collect(),
+            ..Facts::default()
+        };
+        let used = ["192.0.2.101/24".parse().unwrap()];
+        // A second address of the same cable is no further link.
+        let n1 = machine(&[
+            ("lo", &["127.0.0.1/8"]),
+            ("eth0", &["192.0.2.101/24", "2001:db8::1/64"]),
+            ("eth1", &["198.51.100.11/24", "203.0.113.11/24"]),
+        ]);
+        let sb1 = machine(&[
+            ("eth0", &["192.0.2.21/24", "2001:db8::2/64"]),
+            ("eth1", &["198.51.100.21/24"]),
+        ]);
+        assert_eq!(
+            links(&[&n1, &sb1], &used),
+            ["198.51.100.0/24".parse().unwrap()]
+        );
+        let single = machine(&[("eth0", &["192.0.2.22/24"])]);
+        assert!(links(&[&n1, &single], &used).is_empty() && links(&[], &used).is_empty());
     }
 
     #[test]

@@ -18,6 +18,8 @@ use crate::setup::system::{Finding, Inspected, Known, Learned, Present, Shown, S
 pub(super) struct Host {
     pub(super) hostname: String,
     pub(super) address: String,
+    /// On a second interface.
+    pub(super) second: Option<String>,
     pub(super) unit: Option<String>,
     pub(super) installed: bool,
     pub(super) enrolled: Option<NodeName>,
@@ -211,6 +213,18 @@ impl System for Fake {
                 usual_us: 1_000,
                 longest_us: 3_500,
             });
+            let cables = [("eth0", Some(&h.address)), ("eth1", h.second.as_ref())];
+            let interfaces = cables.into_iter().filter_map(|(name, address)| {
+                Some(InterfaceFact {
+                    name: name.to_owned(),
+                    addresses: vec![AddressFact {
+                        address: address?.clone(),
+                        file: "/etc/network/interfaces".to_owned(),
+                        ..Default::default()
+                    }],
+                    ..InterfaceFact::default()
+                })
+            });
             let units = h.unit.iter().map(|unit| UnitFact {
                 name: unit.clone(),
                 active: "active".to_owned(),
@@ -221,15 +235,7 @@ impl System for Fake {
                 Facts {
                     units: units.collect(),
                     gateways: vec!["192.0.2.1".parse().unwrap()],
-                    interfaces: vec![InterfaceFact {
-                        name: "eth0".to_owned(),
-                        addresses: vec![AddressFact {
-                            address: h.address.clone(),
-                            file: "/etc/network/interfaces".to_owned(),
-                            ..Default::default()
-                        }],
-                        ..InterfaceFact::default()
-                    }],
+                    interfaces: interfaces.collect(),
                     ..Facts::default()
                 },
             );

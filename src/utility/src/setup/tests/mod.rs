@@ -143,6 +143,30 @@ fn u3_a_pair_takes_at_most_25_answers() {
 }
 
 #[test]
+fn a6_a_second_network_is_offered_where_there_is_one_and_return_says_no() {
+    let ends = |typed: Option<&str>| {
+        let fake = pair();
+        for (host, second) in [("192.0.2.101", 11), ("192.0.2.21", 21)] {
+            let mut world = fake.0.borrow_mut();
+            let host = world.hosts.get_mut(host).unwrap();
+            host.second = Some(format!("198.51.100.{second}/24"));
+        }
+        let mut asker = script();
+        if let Some(typed) = typed {
+            asker = asker.with("cluster.link", &[typed]);
+        }
+        drive(&fake, &mut asker, None).unwrap();
+        let asked = asker.asked.iter().filter(|k| *k == "cluster.link");
+        assert_eq!(asked.count(), 1);
+        let made = fake.0.borrow().committed.clone().unwrap();
+        made.links
+    };
+    assert_eq!(ends(None), []);
+    let subnet = "198.51.100.0/24";
+    assert_eq!(ends(Some(subnet)), [subnet.parse().unwrap()]);
+}
+
+#[test]
 fn u3_back_from_each_question_ends_in_the_same_place() {
     let (straight, asked) = whole();
     for number in 0..asked.asked.len() {
