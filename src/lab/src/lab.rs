@@ -320,14 +320,13 @@ impl Lab {
     /// before that the one it booted with.
     pub fn ssh_target(&self, name: &str) -> Result<SshTarget> {
         let host = self.host(name)?;
-        let (first, base) = host.reached_at();
-        let has_base = net::addresses(host)
+        let has: Vec<IpAddr> = net::addresses(host)
             .iter()
-            .any(|a| a.split('/').next() == Some(&base.to_string()));
-        let address = if has_base { base } else { first };
+            .filter_map(|a| a.split('/').next()?.parse().ok())
+            .collect();
         Ok(SshTarget {
             host: host.name.clone(),
-            address,
+            address: host.reached_with(&has),
             port: SSH_PORT,
             user: "root".to_owned(),
             identity: self.folder.join("id_ed25519"),
@@ -354,6 +353,9 @@ impl Lab {
                 "IdentitiesOnly=yes",
             ])
             .args(["-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10"])
+            // Another host may have had this address before (C16).
+            .arg("-o")
+            .arg(format!("HostKeyAlias={}", target.host))
             .args(["-p", &target.port.to_string()])
             .arg(format!("{}@{}", target.user, target.address));
         Ok(command)

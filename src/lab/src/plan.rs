@@ -235,6 +235,19 @@ impl Host {
         }
     }
 
+    /// Where it is reached while it has these addresses. One that was replaced has lost those of the cluster (C16); of
+    /// the other family it may still have one.
+    pub(crate) fn reached_with(&self, has: &[IpAddr]) -> IpAddr {
+        let (first, base) = self.reached_at();
+        let rest = [
+            self.base6().into(),
+            self.address6().into(),
+            self.base().into(),
+        ];
+        let mut all = [base, first].into_iter().chain(rest);
+        all.find(|a| has.contains(a)).unwrap_or(first)
+    }
+
     /// [`Host::address`] and [`Host::base`] on a loopback network, `127.98.NUMBER.0/24`.
     pub(crate) fn on_loopback(&self, number: u8) -> (Ipv4Addr, Ipv4Addr) {
         let at = |octet| Ipv4Addr::new(127, 98, number, octet);
@@ -316,6 +329,19 @@ mod tests {
         assert_eq!(n1(2, true).second_address().unwrap(), "2001:db8:2::11/64");
         assert_eq!(n1(1, true).first_addresses(), ["2001:db8::101/64"]);
         assert_eq!(n1(1, true).reached_at().1.to_string(), "2001:db8::11");
+    }
+
+    #[test]
+    fn c16_a_host_that_lost_its_addresses_is_reached_at_what_it_still_has() {
+        let n2 = fleet(0).remove(1);
+        let at = |has: &[&str]| {
+            let has: Vec<IpAddr> = has.iter().map(|a| a.parse().unwrap()).collect();
+            n2.reached_with(&has).to_string()
+        };
+        assert_eq!(at(&["192.0.2.102", "2001:db8::102"]), "192.0.2.102");
+        assert_eq!(at(&["192.0.2.102", "192.0.2.12"]), "192.0.2.12");
+        assert_eq!(at(&["2001:db8::102"]), "2001:db8::102");
+        assert_eq!(at(&[]), "192.0.2.102");
     }
 
     #[test]
