@@ -134,6 +134,7 @@ fn service(rng: &mut Rng, at: usize, regular: usize) -> Service {
         stopped: false,
         lock: None,
         requires: Vec::new(),
+        files: Vec::new(),
         aliases: vec![Alias {
             address: alias.parse().expect("an address"),
             kind: backstay_core::model::AddressKind::Alias,

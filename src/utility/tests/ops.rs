@@ -43,6 +43,7 @@ fn create() -> Action {
         priority: None,
         fallback: None,
         units: vec![("web.service".to_owned(), UnitMode::Service)],
+        files: Vec::new(),
     };
     Action::CreateCluster(CreateCluster {
         name: "demo".parse().unwrap(),

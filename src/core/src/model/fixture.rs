@@ -35,6 +35,7 @@ pub(crate) fn cluster() -> ClusterDocument {
         stopped: false,
         lock: None,
         requires: Vec::new(),
+        files: Vec::new(),
         aliases: vec![Alias {
             address: format!("192.0.2.10{n}/24").parse().unwrap(),
             kind: AddressKind::Alias,
@@ -149,6 +150,7 @@ pub(crate) fn everything() -> ClusterDocument {
         until: Some(1_800_001_800),
     });
     s.requires = vec!["disk".to_owned()];
+    s.files = vec!["/etc/web.conf".to_owned()];
     s.aliases[0].kind = AddressKind::Dns;
     s.units[0].mode = UnitMode::Companion;
     s.commands = vec![Command {

@@ -35,7 +35,7 @@ impl Found {
 type Rule = fn(&ClusterDocument, &mut Found);
 
 /// The rules that need nothing but the document, in the order in which their problems are told.
-const RULES: [Rule; 34] = [
+const RULES: [Rule; 35] = [
     books::t4_format,
     books::t5_sizes,
     books::t5_numbers,
@@ -64,6 +64,7 @@ const RULES: [Rule; 34] = [
     services::c1_nodes_of_services,
     services::f12_units,
     services::f12_commands,
+    services::c9_files,
     services::f3_requirements,
     services::l1_lock,
     services::l4_lock_texts,

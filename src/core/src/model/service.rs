@@ -38,6 +38,9 @@ pub struct Service {
     /// Labels a node must carry to run it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
+    /// C9: static files that must be the same on all its nodes, by full path. Backstay compares them and copies nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
     /// The addresses that move with it.
     #[serde(default, rename = "alias", skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<Alias>,
@@ -68,6 +71,22 @@ impl Service {
     /// The first node of the list.
     pub fn home(&self) -> Option<&NodeName> {
         self.nodes.first()
+    }
+
+    /// F12: the units that may be started on one of its nodes.
+    pub fn units_on(&self, node: &NodeName) -> impl Iterator<Item = &str> {
+        let home = self.home() == Some(node);
+        let units = self.units.iter();
+        let units = units.filter(move |unit| home || unit.mode != UnitMode::HomeOnly);
+        units.map(|unit| unit.name.as_str())
+    }
+
+    /// The programs of its commands and hooks.
+    pub fn programs(&self) -> impl Iterator<Item = &str> {
+        let commands = self.commands.iter();
+        let lines = commands.flat_map(|c| [&c.start, &c.stop, &c.check]);
+        let lines = lines.chain(self.hooks.iter().map(|h| &h.run));
+        lines.filter_map(|line| Some(line.first()?.as_str()))
     }
 }
 

@@ -227,6 +227,8 @@ pub struct NewService {
     pub fallback: Option<Fallback>,
     /// What runs: full unit names, in the order of their start.
     pub units: Vec<(String, UnitMode)>,
+    /// C9: static files that must be the same on all its nodes.
+    pub files: Vec<String>,
 }
 
 /// New settings of a cluster; what is `None` stays.
@@ -292,6 +294,10 @@ pub struct SetService {
     pub fallback: Option<Fallback>,
     /// Whether a failure moves it, or only an order.
     pub failover: Option<Failover>,
+    /// C9: static files that must be the same on all its nodes from now on.
+    pub files: Vec<String>,
+    /// C9: those that may differ from now on.
+    pub no_files: Vec<String>,
 }
 
 impl SetService {
@@ -302,6 +308,8 @@ impl SetService {
             priority: None,
             fallback: None,
             failover: None,
+            files: Vec::new(),
+            no_files: Vec::new(),
         }
     }
 }

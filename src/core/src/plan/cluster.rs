@@ -258,6 +258,7 @@ fn push_services(draft: &mut Draft<'_>, document: &mut ClusterDocument, wanted: 
             stopped: false,
             lock: None,
             requires: Vec::new(),
+            files: new.files.clone(),
             aliases: new
                 .aliases
                 .iter()
@@ -311,6 +312,7 @@ fn told_by_links(draft: &mut Draft<'_>, document: &ClusterDocument) {
 pub(super) fn new_services(draft: &mut Draft<'_>, document: &ClusterDocument, added: &[Service]) {
     for service in added {
         let Some(home) = service.home() else { continue };
+        super::settings::told_by_files(draft, service);
         if service.units.is_empty() && service.commands.is_empty() {
             draft.say(
                 ConsequenceKind::Protection,

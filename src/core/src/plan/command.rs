@@ -204,6 +204,9 @@ fn new_service(service: &NewService) -> String {
         };
         add(key, name);
     }
+    for file in &service.files {
+        add("file", file);
+    }
     text
 }
 
@@ -247,6 +250,11 @@ fn set_service(wanted: &SetService) -> Line {
         Failover::Ordered => "ordered",
     });
     line.option("--failover", failover);
+    for (flag, files) in [("--file", &wanted.files), ("--no-file", &wanted.no_files)] {
+        for file in files {
+            line.option(flag, Some(file));
+        }
+    }
     line
 }
 

@@ -77,6 +77,7 @@ fn create(document: &ClusterDocument) -> CreateCluster {
                 .iter()
                 .map(|u| (u.name.clone(), u.mode))
                 .collect(),
+            files: service.files.clone(),
         })
     });
     let services = services.collect();

@@ -44,6 +44,12 @@ pub(super) fn set_service(mut draft: Draft<'_>, wanted: &SetService) -> Result<P
         s.priority = wanted.priority.unwrap_or(s.priority);
         s.fallback = wanted.fallback.or(s.fallback);
         s.failover = wanted.failover.unwrap_or(s.failover);
+        s.files.retain(|file| !wanted.no_files.contains(file));
+        for file in &wanted.files {
+            if !s.files.contains(file) {
+                s.files.push(file.clone());
+            }
+        }
     }
     if new == *old {
         return draft.unchanged(format!("{} is set so already", wanted.service));
@@ -190,6 +196,9 @@ fn service_effects(
             },
         );
     }
+    if former.files != service.files {
+        told_by_files(draft, service);
+    }
     if former.priority != service.priority {
         let mut higher: Vec<&str> = Vec::new();
         for other in new.services.iter().filter(|o| o.id != service.id) {
@@ -210,6 +219,24 @@ fn service_effects(
             );
         }
         displaced_by_new_order(draft, old, new);
+    }
+}
+
+/// C9: what is done about static files, and what is not.
+pub(super) fn told_by_files(draft: &mut Draft<'_>, service: &Service) {
+    if !service.files.is_empty() {
+        let nodes: Vec<&str> = service
+            .nodes
+            .iter()
+            .map(crate::model::NodeName::as_str)
+            .collect();
+        let sentence = format!(
+            "static files of {} are compared on {} now and when a node joins, and never copied: {} (C9)",
+            service.name,
+            nodes.join(" and "),
+            service.files.join(", ")
+        );
+        draft.say(ConsequenceKind::Note, sentence);
     }
 }
 

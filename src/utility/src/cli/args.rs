@@ -373,7 +373,7 @@ pub enum ClusterVerb {
         /// A node with the role witness; repeatable
         #[arg(long, value_name = "NODE")]
         witness: Vec<NodeName>,
-        /// S=NODE,alias=ADDR,base=ADDR[,priority=P][,fallback=auto|manual][,unit=U]..; repeatable
+        /// S=NODE,alias=ADDR,base=ADDR[,priority=P][,fallback=auto|manual][,unit=U]..[,file=PATH]..; repeatable
         #[arg(long, required = true, value_name = "SPEC")]
         service: Vec<super::spec::ServiceSpec>,
         /// Settings
@@ -547,6 +547,12 @@ pub struct ServiceSettings {
     /// Whether a failure moves it
     #[arg(long, value_enum)]
     pub failover: Option<FailoverArgument>,
+    /// A static file that must be the same on all its nodes, by full path; repeatable
+    #[arg(long, value_name = "PATH")]
+    pub file: Vec<String>,
+    /// A file that may differ from now on; repeatable
+    #[arg(long, value_name = "PATH")]
+    pub no_file: Vec<String>,
 }
 
 /// Keys.

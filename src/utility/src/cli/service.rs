@@ -1,8 +1,9 @@
 //! `backstay service ...`.
 
 use backstay_core::engine::{ClusterView, ServiceView};
-use backstay_core::model::{Failover, ServiceName};
+use backstay_core::model::{ClusterDocument, Failover, ServiceName};
 use backstay_core::plan::{Action, SetService, Target};
+use backstay_wire::rpc::{Request, Text, clean};
 use serde_json::json;
 
 use super::act::act;
@@ -10,7 +11,8 @@ use super::args::{FailoverArgument, ServiceVerb};
 use super::cluster::fallback;
 use super::context::{Context, say, say_json};
 use crate::failure::{Exit, Failure};
-use crate::ops::gather::wall_ms;
+use crate::ops::gather::{Seen, wall_ms};
+use crate::output::style::Tone;
 use crate::output::{json, status};
 
 /// Runs a verb.
@@ -35,6 +37,8 @@ pub(super) fn action(verb: ServiceVerb) -> Result<Action, Failure> {
                 FailoverArgument::Auto => Failover::Automatic,
                 FailoverArgument::Ordered => Failover::Ordered,
             }),
+            files: settings.file,
+            no_files: settings.no_file,
             ..SetService::of(service)
         }),
         ServiceVerb::Move { service, to } => {
@@ -63,9 +67,30 @@ pub(super) fn action(verb: ServiceVerb) -> Result<Action, Failure> {
     })
 }
 
+/// C9: a service's static files, which stand in the document only.
+fn files_of(seen: &mut Seen, service: &ServiceName) -> Vec<String> {
+    let of = |v: &&ClusterView| v.services.iter().any(|s| s.name == *service);
+    let Some(cluster) = seen.views.iter().find(of).map(|v| v.name.clone()) else {
+        return Vec::new();
+    };
+    let mut documents = (seen.sessions.iter_mut()).filter_map(|client| {
+        let cluster = cluster.clone();
+        let text = client.call::<Text>(Request::DocumentGet { cluster }).ok()?;
+        ClusterDocument::read(&text.text).ok()
+    });
+    let document = documents.find(|d| d.services.iter().any(|s| s.name == *service));
+    let services = document.into_iter().flat_map(|d| d.services);
+    let mut services = services.filter(|s| s.name == *service);
+    services.next().map(|s| s.files).unwrap_or_default()
+}
+
 fn list(context: &Context, only: Option<&ServiceName>) -> Result<Exit, Failure> {
-    let seen = context.gatherer()?.status()?;
+    let mut seen = context.gatherer()?.status()?;
     let wanted = |s: &&ServiceView| only.is_none_or(|o| s.name == *o);
+    let files = match only {
+        Some(only) => files_of(&mut seen, only),
+        None => Vec::new(),
+    };
     let found: Vec<(&ClusterView, &ServiceView)> = seen
         .views
         .iter()
@@ -91,6 +116,9 @@ fn list(context: &Context, only: Option<&ServiceName>) -> Result<Exit, Failure> 
             .map(|(view, service)| {
                 let mut value = json!(service);
                 value["cluster"] = json!(view.name);
+                if only.is_some() {
+                    value["files"] = json!(files);
+                }
                 value
             })
             .collect();
@@ -102,7 +130,16 @@ fn list(context: &Context, only: Option<&ServiceName>) -> Result<Exit, Failure> 
     } else if found.is_empty() {
         say("no services yet\n");
     } else {
-        say(&status::services(&found, only.is_some(), context.style));
+        let mut text = status::services(&found, only.is_some(), context.style);
+        for file in &files {
+            let file = clean(file);
+            text.push_str(
+                &context
+                    .style
+                    .wrap("    same everywhere: ", &file, Tone::Plain),
+            );
+        }
+        say(&text);
     }
     Ok(if seen.unseen.is_empty() {
         Exit::Done

@@ -1,4 +1,4 @@
-//! `S=NODE,alias=A,base=B[,priority=P][,fallback=auto|manual][,unit=U]..`
+//! `S=NODE,alias=A,base=B[,priority=P][,fallback=auto|manual][,unit=U]..[,file=F]..`
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use crate::failure::{Exit, Failure};
 use crate::ops::Picture;
 
-const FORM: &str = "use S=NODE,alias=ADDR,base=ADDR[,priority=P][,fallback=auto|manual][,unit=U|,home-only=U|,companion=U]..";
+const FORM: &str = "use S=NODE,alias=ADDR,base=ADDR[,priority=P][,fallback=auto|manual][,unit=U|,home-only=U|,companion=U]..[,file=PATH]..";
 
 /// An address whose prefix may have been left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub struct ServiceSpec {
     priority: Option<u16>,
     fallback: Option<Fallback>,
     units: Vec<(String, UnitMode)>,
+    files: Vec<String>,
 }
 
 fn loose(text: &str) -> Result<LooseNet, String> {
@@ -94,6 +95,7 @@ impl FromStr for ServiceSpec {
             priority: None,
             fallback: None,
             units: Vec::new(),
+            files: Vec::new(),
         };
         for part in parts {
             match part.split_once('=') {
@@ -112,6 +114,7 @@ impl FromStr for ServiceSpec {
                 Some(("unit", value)) => spec.units.push(unit(value)?),
                 Some(("home-only", value)) => spec.units.push((full(value), UnitMode::HomeOnly)),
                 Some(("companion", value)) => spec.units.push((full(value), UnitMode::Companion)),
+                Some(("file", value)) => spec.files.push(value.to_owned()),
                 _ => {
                     return Err(format!(
                         "`{}` is not known here; {FORM}",
@@ -165,6 +168,7 @@ impl ServiceSpec {
             priority: self.priority,
             fallback: self.fallback,
             units: self.units.clone(),
+            files: self.files.clone(),
         })
     }
 }
@@ -176,7 +180,7 @@ mod tests {
     #[test]
     fn a_service_is_read_from_one_argument() {
         let spec: ServiceSpec =
-            "web1=n1,alias=192.0.2.101,base=192.0.2.11/24,priority=10,fallback=auto,unit=web,unit=log.timer:companion,home-only=a:b.service"
+            "web1=n1,alias=192.0.2.101,base=192.0.2.11/24,priority=10,fallback=auto,unit=web,unit=log.timer:companion,home-only=a:b.service,file=/etc/a=b"
                 .parse()
                 .unwrap();
         assert_eq!(spec.priority, Some(10));
@@ -189,6 +193,7 @@ mod tests {
                 ("a:b.service".to_owned(), UnitMode::HomeOnly),
             ]
         );
+        assert_eq!(spec.files, ["/etc/a=b"]);
         let failure = spec.fill(&Picture::default()).unwrap_err();
         assert!(failure.message.contains("192.0.2.101"), "{failure}");
     }

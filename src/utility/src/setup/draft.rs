@@ -297,6 +297,7 @@ impl Draft {
                 .iter()
                 .map(|u| (u.clone(), UnitMode::Service))
                 .collect(),
+            files: Vec::new(),
             name,
         }
     }

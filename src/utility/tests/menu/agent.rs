@@ -88,6 +88,7 @@ fn documents() -> (SystemDocument, ClusterDocument) {
         priority: None,
         fallback: None,
         units: vec![("web.service".to_owned(), UnitMode::Service)],
+        files: Vec::new(),
     };
     let action = Action::CreateCluster(CreateCluster {
         name: "demo".parse().unwrap(),

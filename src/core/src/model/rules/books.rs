@@ -49,6 +49,7 @@ pub(super) fn t5_sizes(d: &ClusterDocument, found: &mut Found) {
         bound(place(), "hooks", s.hooks.len(), 16);
         bound(place(), "data sets", s.data.len(), 16);
         bound(place(), "required labels", s.requires.len(), 16);
+        bound(place(), "files", s.files.len(), 64);
     }
 }
 

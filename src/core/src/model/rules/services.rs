@@ -211,6 +211,32 @@ pub(super) fn f12_commands(d: &ClusterDocument, found: &mut Found) {
     }
 }
 
+/// C9: static files are named by their full path, so that every node means the same one. Flags separate by commas.
+pub(super) fn c9_files(d: &ClusterDocument, found: &mut Found) {
+    for s in &d.services {
+        for file in &s.files {
+            let full = file.starts_with('/') && !file.ends_with('/');
+            let plain = is_plain(file, 1024) && !file.contains(',');
+            if !full || !plain || file.split('/').any(|part| part == "..") {
+                found.add(
+                    "C9",
+                    place(s),
+                    format!("its file is `{}`", shown(file)),
+                    "the full path of a file, at most 1,024 characters, without commas, `..` and control characters",
+                );
+            }
+        }
+        for (file, ..) in repeated(s.files.iter().map(|f| (f, ()))) {
+            found.add(
+                "C9",
+                place(s),
+                format!("its file {} stands twice", shown(file)),
+                "once is enough",
+            );
+        }
+    }
+}
+
 /// F3: a node carries what a service requires.
 pub(super) fn f3_requirements(d: &ClusterDocument, found: &mut Found) {
     for s in &d.services {

@@ -268,6 +268,31 @@ fn f12_units_are_units_of_one_service() {
 }
 
 #[test]
+fn c9_files_are_full_paths() {
+    let files = |files: &[&str]| files.iter().map(ToString::to_string).collect();
+    refused(
+        |d| d.services[0].files = files(&["/etc/web.conf", "/etc/web/a..b"]),
+        &[],
+    );
+    for bad in ["etc/web.conf", "/etc/", "/etc/../passwd", "/etc/a,b"] {
+        refused(
+            |d| d.services[0].files = files(&[bad]),
+            &[&format!(
+                "C9 service web1: its file is `{bad}`; the full path of a file, at most 1,024 characters, without commas, `..` and control characters"
+            )],
+        );
+    }
+    refused(
+        |d| d.services[0].files = files(&["/etc/a", "/etc/a"]),
+        &["C9 service web1: its file /etc/a stands twice; once is enough"],
+    );
+    refused(
+        |d| d.services[0].files = (0..65).map(|n| format!("/etc/{n}")).collect(),
+        &["T5 service web1: it has 65 files; at most 64"],
+    );
+}
+
+#[test]
 fn f12_commands_are_full_paths() {
     let command = |start: &[&str], stop: &[&str]| Command {
         start: start.iter().map(ToString::to_string).collect(),

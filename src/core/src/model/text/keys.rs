@@ -108,7 +108,7 @@ static MAINTENANCE: [Key; 5] = [
     may("moves", Flag),
 ];
 
-static SERVICE: [Key; 15] = [
+static SERVICE: [Key; 16] = [
     needed("name", Service),
     kept("id", Whole(0, MOST_16)),
     needed("nodes", List(&Node)),
@@ -119,6 +119,7 @@ static SERVICE: [Key; 15] = [
     may("stopped", Flag),
     may("lock", Table(&LOCK)),
     may("requires", List(&Text)),
+    may("files", List(&Text)),
     may("alias", Tables(&ALIAS)),
     may("unit", Tables(&UNIT)),
     may("command", Tables(&COMMAND)),

@@ -169,6 +169,39 @@ fn f10_the_guard_is_set_and_told() {
 }
 
 #[test]
+fn c9_static_files_are_listed_and_taken_off_the_list() {
+    let mut wanted = SetService::of(name("web1"));
+    wanted.files = vec!["/etc/web.conf".to_owned(), "/etc/a b".to_owned()];
+    let w = world();
+    let plan = w.agreed(&Action::SetService(wanted.clone()));
+    assert_eq!(
+        plan.command,
+        "backstay service set web1 --file /etc/web.conf --file '/etc/a b'"
+    );
+    assert_eq!(plan.documents[0].services[0].files, wanted.files);
+    assert_eq!(
+        said(&plan, ConsequenceKind::Note),
+        [
+            "static files of web1 are compared on n1 and sb1 now and when a node joins, and never copied: /etc/web.conf, /etc/a b (C9)"
+        ]
+    );
+    let listed = |files: &[&str]| {
+        let files: Vec<String> = files.iter().map(ToString::to_string).collect();
+        world().document(|d| d.services[0].files = files)
+    };
+    unchanged(
+        &listed(&["/etc/a b", "/etc/web.conf"]).agreed(&Action::SetService(wanted.clone())),
+        "web1 is set so already",
+    );
+    wanted.no_files = vec!["/etc/gone".to_owned()];
+    let plan = listed(&["/etc/gone"]).agreed(&Action::SetService(wanted));
+    assert_eq!(
+        plan.documents[0].services[0].files,
+        ["/etc/web.conf", "/etc/a b"]
+    );
+}
+
+#[test]
 fn f3_f5_a_new_priority_says_who_goes_before_whom() {
     let mut wanted = SetService::of(name("web3"));
     wanted.priority = Some(5);

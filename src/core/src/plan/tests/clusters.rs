@@ -10,6 +10,7 @@ fn service(of: &str, home: &str, alias: &str, base: &str) -> NewService {
         priority: None,
         fallback: None,
         units: vec![("web.service".to_owned(), UnitMode::Service)],
+        files: Vec::new(),
     }
 }
 

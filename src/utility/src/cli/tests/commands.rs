@@ -219,8 +219,9 @@ fn service() -> impl Strategy<Value = (NewService, Rest)> {
         any::<Option<u16>>(),
         proptest::option::of(either()),
         proptest::collection::btree_map("[a-z]{1,4}", unit, 0..3),
+        proptest::collection::btree_set("/[a-z' =]{1,4}[a-z]", 0..3),
     );
-    let new = new.prop_map(|(priority, fallback, units)| NewService {
+    let new = new.prop_map(|(priority, fallback, units, files)| NewService {
         name: "x".parse().unwrap(),
         node: "n1".parse().unwrap(),
         aliases: Vec::new(),
@@ -232,6 +233,7 @@ fn service() -> impl Strategy<Value = (NewService, Rest)> {
             .into_iter()
             .map(|(word, (name, mode))| (format!("{word}{name}"), mode))
             .collect(),
+        files: files.into_iter().collect(),
     });
     let lock = (any::<bool>(), "[ -~]{0,20}", any::<bool>());
     (
@@ -356,6 +358,7 @@ fn pair() -> Ground {
         priority: None,
         fallback: None,
         units: Vec::new(),
+        files: Vec::new(),
     };
     let mut ground = Ground::new(1);
     ground.carry_out(&Action::CreateCluster(CreateCluster {
