@@ -9,11 +9,15 @@ mod clean;
 mod facts;
 mod fault;
 mod line;
+mod needs;
 mod read;
 
 pub use clean::{MAX_CLEAN, clean};
 pub use facts::{AddressFact, Facts, InterfaceFact, UnitFact};
 pub use line::{LineError, LineReader, LineSplitter, MAX_NOISE, to_line, write};
+pub use needs::{
+    Asked, FileFact, LONGEST_NAME, MOST_NAMES, Needs, PackageFact, ProgramFact, UnitNeeds,
+};
 pub use read::{METHODS, Unreadable, negotiate, parse_call, parse_reply};
 
 use std::collections::BTreeMap;
@@ -144,6 +148,8 @@ pub enum Request {
     },
     /// What a support bundle has of this machine: log, gate, network. Not for viewers. Result: [`Report`].
     Report,
+    /// C9: what this machine has of what services need. Not for viewers: it tells of any file. Result: [`Needs`].
+    Needs(Asked),
 }
 
 /// What an agent answers.

@@ -17,9 +17,9 @@ use backstay_core::model::{
 };
 use backstay_core::time::Mono;
 use backstay_wire::rpc::{
-    AddressFact, Audit, AuditEntry, Call, Code, Done, Facts, Fault, Hello, History, HistoryEntry,
-    InterfaceFact, METHODS, Reply, Request, Status, Text, UnitFact, parse_call, parse_reply,
-    to_line,
+    AddressFact, Asked, Audit, AuditEntry, Call, Code, Done, Facts, Fault, FileFact, Hello,
+    History, HistoryEntry, InterfaceFact, METHODS, Needs, PackageFact, ProgramFact, Reply, Request,
+    Status, Text, UnitFact, UnitNeeds, parse_call, parse_reply, to_line,
 };
 use common::golden_text;
 use proptest::prelude::*;
@@ -90,6 +90,11 @@ fn requests() -> Vec<Request> {
         },
         Request::Audit { limit: 10_000 },
         Request::Report,
+        Request::Needs(Asked {
+            units: vec!["web.service".into()],
+            files: vec!["/etc/web.conf".into()],
+            ..Asked::default()
+        }),
     ]
 }
 
@@ -114,6 +119,7 @@ fn method(request: &Request) -> &'static str {
         Request::History { .. } => "history",
         Request::Audit { .. } => "audit",
         Request::Report => "report",
+        Request::Needs(_) => "needs",
     }
 }
 
@@ -256,6 +262,53 @@ fn facts() -> Facts {
     }
 }
 
+fn needs() -> Needs {
+    let package = || PackageFact {
+        name: "web".into(),
+        version: "1.2-3".into(),
+    };
+    Needs {
+        packager: Some("apt-get".into()),
+        units: BTreeMap::from([(
+            "web.service".into(),
+            UnitNeeds {
+                there: true,
+                user: Some("web".into()),
+                group: None,
+                programs: vec!["/usr/sbin/web".into()],
+                package: Some(package()),
+            },
+        )]),
+        users: BTreeMap::from([("web".into(), true)]),
+        groups: BTreeMap::new(),
+        programs: BTreeMap::from([(
+            "/usr/sbin/web".into(),
+            ProgramFact {
+                runs: true,
+                package: Some(package()),
+            },
+        )]),
+        packages: BTreeMap::from([("web".into(), Some("1.2-3".into())), ("other".into(), None)]),
+        files: BTreeMap::from([
+            (
+                "/etc/web.conf".into(),
+                FileFact {
+                    sha256: Some("ab".repeat(32)),
+                    size: 17,
+                    why: String::new(),
+                },
+            ),
+            (
+                "/etc/none".into(),
+                FileFact {
+                    why: "it is not there".into(),
+                    ..FileFact::default()
+                },
+            ),
+        ]),
+    }
+}
+
 fn entry() -> HistoryEntry {
     HistoryEntry {
         id: 42,
@@ -320,6 +373,7 @@ fn replies() -> Vec<Reply> {
             13,
             Fault::new(Code::Locked, "eva@desk holds the lock since 10:00"),
         ),
+        Reply::done(19, &needs()),
     ]
 }
 
@@ -349,6 +403,8 @@ fn results_are_read_back_as_they_were() {
     survives(&hello());
     survives(&status());
     survives(&facts());
+    survives(&needs());
+    survives(&Needs::default());
     survives(&entry());
     survives(&fault());
     survives(&Facts::default());
@@ -390,7 +446,7 @@ proptest! {
 
     /// Nearly calls: a good line with some bytes changed.
     #[test]
-    fn no_changed_line_panics(which in 0..17_usize, changes in any::<[(u16, u8); 3]>()) {
+    fn no_changed_line_panics(which in 0..19_usize, changes in any::<[(u16, u8); 3]>()) {
         let mut line = line_of(&Call { id: 7, request: requests()[which].clone() }).into_bytes();
         for (at, to) in changes {
             let at = usize::from(at) % line.len();

@@ -2,7 +2,7 @@
 
 use backstay_core::engine::UnitsState;
 use backstay_core::model::{
-    ClusterDocument, Member, Problem, Role, RuleId, Service, SystemRole, SystemViewer, UnitMode,
+    ClusterDocument, Member, Problem, Role, RuleId, Service, SystemRole, SystemViewer,
 };
 use backstay_wire::rpc::Facts;
 
@@ -159,12 +159,8 @@ pub fn taken_bases(
 /// F12: the units of a service that may be started on that member.
 pub fn units_here<'a>(service: &'a Service, member: &'a Member) -> impl Iterator<Item = &'a str> {
     let listed = service.nodes.contains(&member.name);
-    let home = service.home() == Some(&member.name);
-    service
-        .units
-        .iter()
-        .filter(move |unit| listed && (home || unit.mode != UnitMode::HomeOnly))
-        .map(|unit| unit.name.as_str())
+    let units = service.units_on(&member.name);
+    units.filter(move |_| listed)
 }
 
 /// All units of a document that this node may start.

@@ -47,7 +47,8 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::DocumentGet { .. }
         | Request::History { .. }
         | Request::Audit { .. }
-        | Request::Report => None,
+        | Request::Report
+        | Request::Needs(_) => None,
         Request::Enrol { name, id } => Some(format!("enrol as {name} ({id})")),
         Request::Dismiss => Some("dismiss".into()),
         Request::SystemPut { .. } => Some("put the system document".into()),

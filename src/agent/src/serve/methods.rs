@@ -20,11 +20,13 @@ use crate::decide::Input;
 use crate::documents::Keeper;
 use crate::fault::fault;
 use crate::host::clock::wall_ms;
-use crate::host::report;
+use crate::host::{needs, report};
 use crate::store::journal;
 
 /// How long the disk, systemd or the decision loop may take for one call.
 const LIMIT: Duration = Duration::from_mins(1);
+/// How long looking at what services need may take: less than a client waits.
+const LOOK: Duration = Duration::from_secs(12);
 /// Most entries of one answer.
 const MOST_ENTRIES: u32 = 10_000;
 /// Room that is left in a line for what is around a list.
@@ -86,6 +88,18 @@ async fn look(desk: &Arc<Desk>, client: &Client, request: Request) -> Answer {
             }
             let parts = report::collect(&desk.folders.state).await;
             json(&Report { parts })
+        }
+        Request::Needs(asked) => {
+            if client.viewer {
+                return Err(forbidden(desk).await);
+            }
+            if let Some(much) = asked.too_much() {
+                let said = format!("more is asked than is answered: {much}");
+                return Err(fault(Code::Invalid, said));
+            }
+            let look = timeout(LOOK, needs::answer(&asked)).await;
+            let late = |_| fault(Code::Failed, format!("looking took longer than {LOOK:?}"));
+            json(&look.map_err(late)?)
         }
         Request::History { service, limit, .. } => {
             let path = desk.folders.history();

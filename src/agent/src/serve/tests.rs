@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_wire::rpc::{
-    Audit, AuditEntry, Call, Code, Fault, Hello, History, HistoryEntry, LineSplitter, MAX_LINE,
-    Reply, Request, Status, parse_reply, to_line,
+    Asked, Audit, AuditEntry, Call, Code, Fault, Hello, History, HistoryEntry, LineSplitter,
+    MAX_LINE, Reply, Request, Status, parse_reply, to_line,
 };
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -221,6 +221,12 @@ async fn u11_changes_are_in_the_audit_and_a_viewer_makes_none() {
     let error = viewer.ask::<serde_json::Value>(secret).await.unwrap_err();
     assert_eq!(error.code, Code::Unknown, "it may be looked at");
     let error = viewer.ask::<serde_json::Value>(Request::Report).await;
+    assert_eq!(error.unwrap_err().code, Code::Forbidden);
+    let any_file = Request::Needs(Asked {
+        files: vec!["/etc/shadow".into()],
+        ..Asked::default()
+    });
+    let error = viewer.ask::<serde_json::Value>(any_file).await;
     assert_eq!(error.unwrap_err().code, Code::Forbidden);
     let _: Status = viewer.ask(Request::Status).await.unwrap();
     let mut admin = Client::of(&desk, "ann").await;

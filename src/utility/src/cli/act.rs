@@ -11,7 +11,7 @@ use crate::ops::front::{Stage, Told};
 use crate::ops::gather::wall_ms;
 use crate::ops::preflight::{judge, preflight};
 use crate::ops::watch::watch;
-use crate::ops::{Cancel, Picture, contact};
+use crate::ops::{Cancel, Picture, contact, needs};
 use crate::output::{json, plan as shown};
 
 /// Does an action from beginning to end; `build` makes it from what was found.
@@ -113,9 +113,10 @@ pub(super) fn agree(
     picture: &mut Picture,
 ) -> Result<Agreed, Failure> {
     may_change(picture)?;
-    let plan = plan_for(action, picture)?;
+    let mut plan = plan_for(action, picture)?;
     let overrides = context.overrides();
     let (problems, checks) = if plan.changed {
+        needs::ask(&mut plan, picture);
         preflight(action, &plan, picture)
     } else {
         (Vec::new(), Vec::new())

@@ -11,7 +11,7 @@ use crate::failure::{Changed, Exit, Failure};
 use crate::ops::apply::Applied;
 use crate::ops::gather::fact_of;
 use crate::ops::preflight::{judge, preflight};
-use crate::ops::{Picture, enrol};
+use crate::ops::{Picture, enrol, needs};
 use crate::output::plan as shown;
 use crate::remote::install::{AgentBinary, install, look};
 use crate::remote::ssh::Session;
@@ -87,14 +87,20 @@ pub(super) fn replace(context: &Context, node: &NodeName, host: &Contact) -> Res
     picture.facts.insert(node.clone(), fact);
     let id = enrol::identity(&mut client, node, &picture.system()).map_err(half)?;
     let action = new.action(id);
-    let plan = plan_for(&action, &picture).map_err(half)?;
+    let mut plan = plan_for(&action, &picture).map_err(half)?;
+    picture.crew.add(node.clone(), client);
+    needs::ask(&mut plan, &mut picture);
     let (problems, checks) = preflight(&action, &plan, &picture);
     judge(problems, &checks, &context.overrides()).map_err(half)?;
-    enrol::enrol(&mut client, node, id).map_err(half)?;
+    let Some(client) = picture.crew.get(node) else {
+        let gone = format!("the agent on {host} no longer answers");
+        return Err(half(Failure::new(Exit::Unreachable, gone)));
+    };
+    enrol::enrol(client, node, id).map_err(half)?;
     context.note(&format!("{node}: the new machine knows its name"));
-    picture.hellos.insert(node.clone(), client.hello().clone());
+    let hello = client.hello().clone();
+    picture.hellos.insert(node.clone(), hello);
     picture.silent.remove(node);
-    picture.crew.add(node.clone(), client);
     let End::Done = carry_through(context, &plan, &mut picture).map_err(half)? else {
         return Ok(Exit::Done);
     };

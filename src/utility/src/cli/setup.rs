@@ -18,7 +18,7 @@ use super::{lab, node};
 use crate::failure::{Changed, Exit, Failure};
 use crate::ops::preflight::{self, judge, preflight};
 use crate::ops::watch::watch;
-use crate::ops::{Picture, enrol};
+use crate::ops::{Picture, enrol, needs};
 use crate::output::plan as shown;
 use crate::output::style::Tone;
 use crate::remote::install::{AgentBinary, look};
@@ -219,9 +219,10 @@ impl World {
     fn planned(
         context: &Context,
         action: &Action,
-        picture: &Picture,
+        picture: &mut Picture,
     ) -> Result<(Plan, Vec<preflight::Check>), Failure> {
-        let plan = plan_for(action, picture)?;
+        let mut plan = plan_for(action, picture)?;
+        needs::ask(&mut plan, picture);
         let (problems, checks) = preflight(action, &plan, picture);
         judge(problems, &checks, &context.overrides())?;
         Ok((plan, checks))
@@ -442,9 +443,9 @@ impl System for World {
 
     fn plan(&mut self, wanted: &CreateCluster, ignore: &[String]) -> Result<String, Failure> {
         let context = ignoring(&self.context, ignore);
-        let picture = self.gather()?;
+        let mut picture = self.gather()?;
         let action = Action::CreateCluster(wanted.clone());
-        let (plan, checks) = Self::planned(&context, &action, &picture)?;
+        let (plan, checks) = Self::planned(&context, &action, &mut picture)?;
         let mut text = shown::plan(&plan, &checks, &context.overrides(), context.style);
         let title = context.style.paint("the same by commands", Tone::Bold);
         let _ = writeln!(text, "{title}");
@@ -459,7 +460,7 @@ impl System for World {
         let context = ignoring(&self.context, ignore);
         let mut picture = self.gather()?;
         let action = Action::CreateCluster(wanted.clone());
-        let (plan, _) = Self::planned(&context, &action, &picture)?;
+        let (plan, _) = Self::planned(&context, &action, &mut picture)?;
         self.parted(carry_through(&context, &plan, &mut picture).map(|_| ()))
     }
 

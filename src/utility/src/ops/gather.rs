@@ -9,7 +9,7 @@ use backstay_core::model::{
     Changed, ClusterDocument, NodeName, SystemCluster, SystemDocument, SystemNode,
 };
 use backstay_core::plan::BootAddress;
-use backstay_wire::rpc::{Code, Facts, Hello, Request, Status, Text, clean};
+use backstay_wire::rpc::{Code, Facts, Hello, Needs, Request, Status, Text, clean};
 use ipnet::IpNet;
 
 use super::Crew;
@@ -57,6 +57,8 @@ pub struct Picture {
     pub facts: BTreeMap<NodeName, Fact>,
     /// What every node that answered said of itself.
     pub hellos: BTreeMap<NodeName, Hello>,
+    /// What they have of what services need, as far as a plan asked.
+    pub needs: BTreeMap<NodeName, Needs>,
     /// The open sessions.
     pub crew: Crew,
     /// Who did not answer, and why.

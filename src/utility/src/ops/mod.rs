@@ -12,6 +12,7 @@ pub mod enrol;
 pub mod front;
 pub mod gather;
 pub mod lookout;
+pub mod needs;
 pub mod preflight;
 pub mod upgrade;
 pub mod watch;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::Picture;
 use super::apply::{absent, concerned};
 use super::gather::Fact;
+use super::needs;
 use crate::failure::{Exit, Failure};
 use backstay_wire::rpc::clean;
 
@@ -63,7 +64,7 @@ impl Overrides {
     }
 }
 
-fn warning(name: &str, rule: &'static str, sentence: String) -> Check {
+pub(super) fn warning(name: &str, rule: &'static str, sentence: String) -> Check {
     Check {
         name: name.to_owned(),
         rule: RuleId::of(rule),
@@ -162,17 +163,14 @@ fn units(plan: &Plan, picture: &Picture) -> Vec<Check> {
                 let Some(fact) = picture.facts.get(node) else {
                     continue;
                 };
-                let home = service.home() == Some(node);
-                for unit in &service.units {
-                    let wanted = home || unit.mode != backstay_core::model::UnitMode::HomeOnly;
-                    let there = fact.facts.units.iter().any(|u| u.name == unit.name);
-                    if wanted && !there {
+                for unit in service.units_on(node) {
+                    if !fact.facts.units.iter().any(|u| u.name == unit) {
                         found.push(warning(
                             "unit-missing",
                             "C9",
                             format!(
                                 "{node} has no unit {}, which {} needs",
-                                clean(&unit.name),
+                                clean(unit),
                                 service.name
                             ),
                         ));
@@ -227,13 +225,16 @@ fn sizes(plan: &Plan, picture: &Picture) -> Vec<Check> {
 }
 
 /// Whether a plan gives a machine something new to do: then it must be in best order.
-fn builds(plan: &Plan, picture: &Picture) -> bool {
+pub(super) fn builds(plan: &Plan, picture: &Picture) -> bool {
     plan.documents.iter().any(|new| {
         let old = picture.clusters.iter().find(|c| c.id == new.id);
         let member = |m: &Member| old.is_some_and(|o| o.member_by_id(m.id).is_some());
         let service = |s: &Service| {
             let former = old.and_then(|o| o.service(s.id));
-            former.is_some_and(|f| f.units == s.units && f.nodes == s.nodes)
+            former.is_some_and(|f| {
+                (&f.nodes, &f.units, &f.files) == (&s.nodes, &s.units, &s.files)
+                    && (&f.commands, &f.hooks) == (&s.commands, &s.hooks)
+            })
         };
         !new.members.iter().all(member) || !new.services.iter().all(service)
     })
@@ -268,6 +269,7 @@ pub fn preflight(action: &Action, plan: &Plan, picture: &Picture) -> (Vec<Proble
             .filter(|(name, _)| nodes.contains(name));
         checks.extend(clocks(facts, clocks_within(plan.documents.iter())));
         checks.extend(units(plan, picture));
+        checks.extend(needs::lacks(plan, &picture.needs));
         checks.extend(sizes(plan, picture));
     }
     (absent(action, plan, picture), checks)

@@ -14,7 +14,7 @@ use backstay_core::model::{
 };
 use backstay_wire::rpc::{
     Audit, AuditEntry, Call, Code, Done, Facts, Fault, Hello, History, HistoryEntry, LineSplitter,
-    Reply, Report, Request, Status, Text, UnitFact, parse_call, to_line,
+    Needs, Reply, Report, Request, Status, Text, UnitFact, parse_call, to_line,
 };
 use ipnet::IpNet;
 
@@ -32,6 +32,8 @@ pub(crate) enum Manner {
     Refuses,
     /// It breaks off when it shall stage.
     DiesAtStage,
+    /// It breaks off when it is asked what services need.
+    DiesAtNeeds,
     /// It breaks off when it shall commit.
     DiesAtCommit,
     /// Somebody else has its change lock.
@@ -57,6 +59,8 @@ pub(crate) struct Agent {
     pub(crate) history: Vec<HistoryEntry>,
     pub(crate) audit: Vec<AuditEntry>,
     pub(crate) report: Report,
+    /// What it has of what services need; none: its agent is too old to say.
+    pub(crate) needs: Option<Needs>,
 }
 
 /// All agents of a test, by host.
@@ -118,6 +122,7 @@ impl Wire {
             .push(value["method"].as_str().unwrap().to_owned());
         match (&request, agent.manner) {
             (Request::Stage { .. }, Manner::DiesAtStage)
+            | (Request::Needs(_), Manner::DiesAtNeeds)
             | (Request::Commit { .. }, Manner::DiesAtCommit) => {
                 self.dead = true;
                 return;
@@ -270,6 +275,7 @@ impl Agent {
                 entries: self.audit.clone(),
             })),
             Request::Report => Ok(json(self.report.clone())),
+            Request::Needs(_) if self.needs.is_some() => Ok(json(self.needs.clone())),
             other => Err(Fault::new(Code::Unsupported, format!("{other:?}"))),
         }
     }

@@ -25,6 +25,7 @@ pub const METHODS: &[&str] = &[
     "history",
     "audit",
     "report",
+    "needs",
 ];
 
 /// A line that is no call, or no reply.
