@@ -43,7 +43,7 @@ pub(super) fn replace(context: &Context, node: &NodeName, host: &Contact) -> Res
     if let Some(id) = is_it_already(&picture, &new) {
         return carry_out(context, &new.action(id), &mut picture).map(|_| Exit::Done);
     }
-    must_be_silent(&picture, node, host)?;
+    must_be_silent(&picture, &new)?;
     let pins = Pins::keys([new.key.clone()]);
     let session = Session::open(host, &pins, &context.ssh)?;
     let found = look(&session)?;
@@ -129,9 +129,14 @@ fn is_it_already(picture: &Picture, new: &Newcomer<'_>) -> Option<NodeId> {
 }
 
 /// C16: whoever answers is not dead, and nobody may have the address that the new machine is to get.
-fn must_be_silent(picture: &Picture, node: &NodeName, host: &Contact) -> Result<(), Failure> {
+fn must_be_silent(picture: &Picture, new: &Newcomer<'_>) -> Result<(), Failure> {
+    let (node, host) = (new.node, new.host);
     let what = match picture.silent.get(node) {
         Some(RemoteError::Unreachable { .. } | RemoteError::Timeout { .. }) => return Ok(()),
+        // The new machine itself: it got the base address before an earlier attempt was broken off.
+        Some(RemoteError::HostKeyChanged { shown, .. }) if *shown == new.key.fingerprint() => {
+            return Ok(());
+        }
         Some(why) => {
             let system = picture.system();
             let before = system
@@ -174,4 +179,37 @@ fn remember(context: &Context, plan: &Plan, new: &Newcomer<'_>) -> Result<(), Fa
     contacts
         .save(path)
         .map_err(|e| Failure::new(Exit::Error, e).changed(Changed::Yes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Broken off after the new machine got the base address: the same command must go on from there.
+    #[test]
+    fn c16_the_new_machine_may_answer_where_the_dead_one_was() {
+        let key = |text: &str| text.parse::<HostKey>().unwrap();
+        let (node, host) = ("n3".parse().unwrap(), "192.0.2.151".parse().unwrap());
+        let new = Newcomer {
+            node: &node,
+            host: &host,
+            key: key(
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINswx+LskTZFOBwxQKlA8fykHqtlJR69sFKlz0ofZGw9",
+            ),
+        };
+        let refused = |shown: &HostKey| {
+            let mut picture = Picture::default();
+            let changed = RemoteError::HostKeyChanged {
+                host: "192.0.2.13".to_owned(),
+                pinned: Vec::new(),
+                shown: shown.fingerprint(),
+            };
+            picture.silent.insert(node.clone(), changed);
+            must_be_silent(&picture, &new).is_err()
+        };
+        assert!(!refused(&new.key));
+        assert!(refused(&key(
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINswx+LskTZFOBwxQKlA8fykHqtlJR69sFKlz0ofZGw8"
+        )));
+    }
 }
