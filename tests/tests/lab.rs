@@ -310,6 +310,82 @@ fn t13_u6_c16_something_is_killed_in_the_middle_of_every_change() {
     bench("kills", 7).unwrap();
 }
 
+/// A package with a program, a unit of a user of its own, and an installation that starts it.
+const TINY: &str = r"set -e; umask 022; d=/opt/tiny; mkdir -p $d/p/DEBIAN $d/p/usr/sbin $d/p/lib/systemd/system; cd $d
+printf 'Package: backstay-tiny\nVersion: 1.0\nArchitecture: all\nMaintainer: a <a@example.org>\nDescription: a test\n' > p/DEBIAN/control
+printf '#!/bin/sh\nid tiny >/dev/null 2>&1 || useradd --system tiny\nsystemctl daemon-reload\nsystemctl start tiny.service || true\n' > p/DEBIAN/postinst
+printf '#!/bin/sh\nexec sleep infinity\n' > p/usr/sbin/tiny
+printf '[Service]\nUser=tiny\nExecStart=/usr/sbin/tiny\n[Install]\nWantedBy=multi-user.target\n' > p/lib/systemd/system/tiny.service
+chmod 755 p/DEBIAN/postinst p/usr/sbin/tiny; dpkg-deb --root-owner-group --build p tiny.deb
+";
+/// It as the only source of packages that is new.
+const SOURCE: &str = r#"{ dpkg-deb -f tiny.deb; echo "Filename: ./tiny.deb"; echo "Size: $(stat -c %s tiny.deb)"; echo "SHA256: $(sha256sum tiny.deb | cut -d' ' -f1)"; } > Packages
+echo 'deb [trusted=yes] file:/opt/tiny ./' > /etc/apt/sources.list.d/tiny.list
+apt-get update -o Dir::Etc::sourcelist=sources.list.d/tiny.list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0
+"#;
+
+/// A service that came with a package: everything that the standby lacks of it is told at once; its own apt-get installs
+/// the package and starts nothing. Some ten seconds.
+#[test]
+fn t13b_c9_what_a_standby_lacks_is_told_and_installed() {
+    let on = |host: &str, script: &str| on_lab(&["lab", "ssh", host, "--", script]).unwrap();
+    on(
+        "n3",
+        &format!(
+            "{TINY}dpkg -i tiny.deb; echo one > /etc/tiny.conf; systemctl is-active tiny.service"
+        ),
+    );
+    on("sb1", &format!("{TINY}{SOURCE}"));
+    let create = "--lab --yes cluster create tiny --standby sb1 \
+                  --service tiny=n3,alias=192.0.2.103/24,base=192.0.2.13/24,unit=tiny.service,file=/etc/tiny.conf \
+                  --ignore-check clock-not-kept --ignore-check host-network";
+    let create: Vec<&str> = create.split_whitespace().collect();
+    let refused = |more: &[&str]| {
+        let output = backstay(&[&create[..], more].concat()).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        let names = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("  C9  check "));
+        let mut names: Vec<String> = names
+            .filter_map(|rest| Some(rest.split(':').next()?.to_owned()))
+            .collect();
+        names.sort();
+        (names, said)
+    };
+    let (names, said) = refused(&[]);
+    assert_eq!(
+        names,
+        [
+            "command-missing",
+            "file-differs",
+            "package-missing",
+            "unit-missing",
+            "user-missing"
+        ],
+        "{said}"
+    );
+    let (names, said) = refused(&["--install-packages"]);
+    assert_eq!(names, ["file-differs"], "{said}");
+    let state = "systemctl is-active tiny.service; systemctl is-enabled tiny.service; ls /run/systemd/system; echo one > /etc/tiny.conf";
+    let state = on("sb1", state);
+    assert!(state.starts_with("inactive\n"), "{state}");
+    assert!(
+        !state.contains("masked") && !state.contains("tiny.service\n"),
+        "{state}"
+    );
+    on_lab(&create[2..]).unwrap();
+    let shown = json(&["service", "show", "tiny"]);
+    assert_eq!(shown["files"], serde_json::json!(["/etc/tiny.conf"]));
+    assert_eq!(shown["running_on"], serde_json::json!(["n3"]));
+    let audit = json(&["audit"]).to_string();
+    assert!(
+        audit.contains("install backstay-tiny (1.0 on n3) on sb1"),
+        "{audit}"
+    );
+    on_lab(&["cluster", "delete", "tiny"]).unwrap();
+}
+
 #[track_caller]
 fn eventually(what: &str, is: impl Fn() -> bool) {
     let end = std::time::Instant::now() + Duration::from_mins(2);

@@ -5,6 +5,7 @@ use backstay_core::plan::{Action, MEMBER_AWAY, Plan, Situation, StepKind, plan};
 use serde_json::json;
 
 use super::context::{Context, say, say_json, who};
+use super::packages;
 use crate::failure::{Exit, Failure};
 use crate::ops::apply::{Applied, apply, list, seers};
 use crate::ops::front::{Stage, Told};
@@ -115,7 +116,7 @@ pub(super) fn agree(
     may_change(picture)?;
     let mut plan = plan_for(action, picture)?;
     let overrides = context.overrides();
-    let (problems, checks) = if plan.changed {
+    let (mut problems, mut checks) = if plan.changed {
         needs::ask(&mut plan, picture);
         preflight(action, &plan, picture)
     } else {
@@ -126,7 +127,18 @@ pub(super) fn agree(
     } else if !context.json() {
         say(&shown::plan(&plan, &checks, &overrides, context.style));
     }
-    judge(problems, &checks, &overrides)?;
+    let mut installed = false;
+    if problems.is_empty() {
+        installed = packages::offer(context, &mut plan, picture, (&checks, true))?;
+    }
+    if installed {
+        (problems, checks) = preflight(action, &plan, picture);
+        if let Some(front) = &context.front {
+            front.plan(&plan, &checks);
+        }
+    }
+    let told = |f: Failure| if installed { packages::after(f) } else { f };
+    judge(problems, &checks, &overrides).map_err(|f| packages::hinted(told(f), &plan, picture))?;
     if !plan.changed {
         finish(context, &plan, &Applied::default(), "nothing to change");
         return Ok(Agreed::End(End::Nothing));
@@ -140,7 +152,8 @@ pub(super) fn agree(
         );
         return Ok(Agreed::End(End::Dry));
     }
-    context.confirm_named(ends(action), "Go on?")?;
+    let yes = context.confirm_named(ends(action), "Go on?");
+    yes.map_err(told)?;
     Ok(Agreed::Go(Box::new(plan)))
 }
 

@@ -74,6 +74,9 @@ pub struct Common {
     /// Override this warning; repeatable
     #[arg(long, global = true, value_name = "NAME")]
     pub ignore_check: Vec<String>,
+    /// Install the packages that services need on nodes that lack them, by apt-get there; without it you are asked
+    #[arg(long, global = true)]
+    pub install_packages: bool,
     /// How long to wait, as `90s` or `5m`: for a change to come about [2m], for each node that is asked
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,

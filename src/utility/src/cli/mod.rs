@@ -9,6 +9,7 @@ pub(crate) mod context;
 mod key;
 mod lab;
 mod node;
+mod packages;
 mod replace;
 mod rule;
 mod service;

@@ -14,7 +14,7 @@ use dialoguer::console::Term;
 use super::act::{act, carry_out, carry_through, plan_for};
 use super::cluster::document_of;
 use super::context::{Context, say};
-use super::{lab, node};
+use super::{lab, node, packages};
 use crate::failure::{Changed, Exit, Failure};
 use crate::ops::preflight::{self, judge, preflight};
 use crate::ops::watch::watch;
@@ -223,7 +223,11 @@ impl World {
     ) -> Result<(Plan, Vec<preflight::Check>), Failure> {
         let mut plan = plan_for(action, picture)?;
         needs::ask(&mut plan, picture);
-        let (problems, checks) = preflight(action, &plan, picture);
+        let (mut problems, mut checks) = preflight(action, &plan, picture);
+        // Setup has its own way to ask: here only the flag does it.
+        if packages::offer(context, &mut plan, picture, (&checks, false))? {
+            (problems, checks) = preflight(action, &plan, picture);
+        }
         judge(problems, &checks, &context.overrides())?;
         Ok((plan, checks))
     }

@@ -13,6 +13,7 @@ pub mod front;
 pub mod gather;
 pub mod lookout;
 pub mod needs;
+pub mod packages;
 pub mod preflight;
 pub mod upgrade;
 pub mod watch;

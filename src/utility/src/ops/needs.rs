@@ -53,7 +53,10 @@ pub fn ask(plan: &mut Plan, picture: &mut Picture) {
             clean(&why)
         );
         let kind = ConsequenceKind::Note;
-        plan.consequences.push(Consequence { kind, sentence });
+        let note = Consequence { kind, sentence };
+        if !plan.consequences.contains(&note) {
+            plan.consequences.push(note);
+        }
     }
 }
 
@@ -275,7 +278,7 @@ pub fn lacks(plan: &Plan, answers: &Answers) -> Vec<Check> {
             }
             for path in &service.files {
                 if let Some(what) = differs(service, node, path, answers) {
-                    let mend = "copy it there, or take it off the list with `backstay service set S --no-file`";
+                    let mend = "copy it there, or take it off the service's list";
                     lacks("file-differs", what, mend.to_owned());
                 }
             }
@@ -450,7 +453,7 @@ mod tests {
             said([whole(), whole(), bare()]),
             [
                 "command-missing: sb1 has no program /usr/sbin/web, which web1 and web2 need; put it there, and let it be executed",
-                "file-differs: sb1 has no /etc/web.conf that can be compared (it is not there), which web1 and web2 need; copy it there, or take it off the list with `backstay service set S --no-file`",
+                "file-differs: sb1 has no /etc/web.conf that can be compared (it is not there), which web1 and web2 need; copy it there, or take it off the service's list",
                 "package-missing: sb1 has no package web (1.2-3 on n1), which web1 and web2 need; `apt-get install web` there installs it",
                 "user-missing: sb1 has no group www, which web1 and web2 need; make it there, or install the package that does",
                 "user-missing: sb1 has no user web, which web1 and web2 need; make it there, or install the package that does",

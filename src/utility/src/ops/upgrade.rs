@@ -38,7 +38,7 @@ pub struct Roll<'a> {
 }
 
 /// Opens a session with the machine of a node.
-fn open(
+pub(super) fn open(
     name: &NodeName,
     picture: &Picture,
     gatherer: &Gatherer,
