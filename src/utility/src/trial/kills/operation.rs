@@ -1,7 +1,7 @@
 //! The operations that are cut off: what each needs first, its command, and how one sees that it took effect.
 
 use anyhow::{Context as _, Result, ensure};
-use backstay_core::engine::NodeState;
+use backstay_core::engine::{ClusterView, NodeState, ServiceState, ServiceView};
 use backstay_core::model::{ClusterDocument, NodeName, SystemRole};
 use backstay_lab::{HostState, Service};
 
@@ -180,7 +180,11 @@ impl Operation {
     /// nobody else does: refused (U7).
     pub(super) fn ready(self, ground: &Ground) -> Result<()> {
         if self == Self::Replace {
-            return taken_over(ground);
+            ground.wait("it is known what became of its service", |v| {
+                let known = |s: &ServiceView| s.state != ServiceState::Unknown;
+                let mut services = v.services.iter();
+                is_down(v) && services.any(|s| s.name.as_str() == SERVICE && known(s))
+            })?;
         }
         Ok(())
     }
@@ -277,15 +281,14 @@ fn spare(is: &Look) -> Result<String> {
 fn kill(ground: &Ground, spare: &str) -> Result<()> {
     let host = HOSTS.into_iter().find(|h| *h != spare);
     ground.lab.kill(host.context("no host is it")?)?;
-    taken_over(ground)
-}
-
-fn taken_over(ground: &Ground) -> Result<()> {
     ground.wait("the standby runs its service", |v| {
-        let down = |n: &backstay_core::engine::NodeView| {
-            n.name.as_str() == NODE && n.state == NodeState::Down
-        };
-        v.nodes.iter().any(down) && runs_on(v, SERVICE, "sb1")
+        is_down(v) && runs_on(v, SERVICE, "sb1")
     })?;
     Ok(())
+}
+
+/// The node is.
+fn is_down(view: &ClusterView) -> bool {
+    let mut nodes = view.nodes.iter();
+    nodes.any(|n| n.name.as_str() == NODE && n.state == NodeState::Down)
 }
