@@ -103,7 +103,9 @@ pub struct Decider {
     pub(super) machine: Machine,
     /// Until then beats gather: their sockets don't end the wait.
     pub(super) read_at: Mono,
-    /// Whether they ever do; not where a test's clock stands still while the loop waits.
+    /// Something came when the sockets were read last.
+    pub(super) heard: bool,
+    /// Whether beats ever gather; not where a test's clock stands still while the loop waits.
     pub(super) gathers: bool,
     pub(super) look_at: Mono,
     /// The addresses of this machine; kept for its room.
@@ -149,6 +151,7 @@ impl Decider {
             rejects: Rejects::default(),
             machine: Machine::default(),
             read_at: Mono::default(),
+            heard: false,
             gathers: true,
             look_at: Mono::default(),
             there: Vec::new(),
@@ -236,14 +239,11 @@ impl Decider {
     fn wait(&self, until: Mono) -> Readable {
         let gathered = self.read_at.min(until);
         if self.gathers && self.hands.now() < gathered {
-            let readable = self.poll(gathered, false);
-            // Awake for another reason: what has gathered by then is read, too.
-            if readable.inbox || readable.hands || gathered == until {
-                return Readable {
-                    links: true,
-                    ..readable
-                };
-            }
+            // Awake for whatever reason: what has gathered by then is read, too.
+            return Readable {
+                links: true,
+                ..self.poll(gathered, false)
+            };
         }
         self.poll(until, true)
     }
