@@ -176,10 +176,12 @@ impl Operation {
         })
     }
 
-    /// Waits until it can be given once more. A standby that has just booted does not know yet what it will carry, and
-    /// nobody else does: refused (U7).
+    /// Brings about that it can be given once more. A standby that has just booted does not know yet what it will carry,
+    /// and nobody else does: refused (U7). Services that were taken over meanwhile must be home (C15).
     pub(super) fn ready(self, ground: &Ground) -> Result<()> {
-        if self == Self::Replace {
+        if matches!(self, Self::Delete | Self::RemoveNode) {
+            ground.settle()?;
+        } else if self == Self::Replace {
             ground.wait("it is known what became of its service", |v| {
                 let known = |s: &ServiceView| s.state != ServiceState::Unknown;
                 let mut services = v.services.iter();
