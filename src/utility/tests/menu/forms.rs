@@ -104,9 +104,10 @@ fn every_form_makes_the_command_line_that_does_the_same() {
         "web9 log:companion",
         "5",
         "",
+        "/etc/web9.conf /etc/b",
     ];
-    let spec =
-        "web9=n9,alias=192.0.2.109/24,base=192.0.2.19/24,unit=web9,unit=log:companion,priority=5";
+    let spec = "web9=n9,alias=192.0.2.109/24,base=192.0.2.19/24,unit=web9,unit=log:companion,\
+                file=/etc/web9.conf,file=/etc/b,priority=5";
     assert_eq!(
         play('c', &|m| {
             m.typed("new");

@@ -30,6 +30,17 @@ fn units(text: &str) -> Result<(), String> {
     })
 }
 
+fn files(text: &str) -> Result<(), String> {
+    let full = |path: &str| path.starts_with('/') && !path.contains(',');
+    let wrong = text.split_whitespace().find(|path| !full(path));
+    wrong.map_or(Ok(()), |path| {
+        let path = path.escape_debug();
+        Err(format!(
+            "`{path}` is no full path without commas; use /etc/web.conf"
+        ))
+    })
+}
+
 fn time(text: &str) -> Result<(), String> {
     humantime::parse_duration(text)
         .map(|_| ())
@@ -499,6 +510,13 @@ pub fn service(model: &Model, below: &Form) -> Form {
                 None,
                 "how it returns home",
             ),
+            text(
+                "files",
+                "Files",
+                false,
+                files,
+                "static files that must be the same on all its nodes: full paths, blanks between (C9)",
+            ),
         ],
         focus: 0,
         wrong: None,
@@ -511,7 +529,12 @@ pub fn service(model: &Model, below: &Form) -> Form {
 /// It can't be read there.
 pub fn spec(form: &Form) -> Result<String, String> {
     let mut spec = format!("{}={}", form.value("name"), form.value("home"));
-    let lists = [("alias", "alias"), ("base", "base"), ("units", "unit")];
+    let lists = [
+        ("alias", "alias"),
+        ("base", "base"),
+        ("units", "unit"),
+        ("files", "file"),
+    ];
     for (id, key) in lists {
         for value in form.value(id).split_whitespace() {
             let _ = write!(spec, ",{key}={value}");
