@@ -182,10 +182,12 @@ impl Operation {
         if matches!(self, Self::Delete | Self::RemoveNode) {
             ground.settle()?;
         } else if self == Self::Replace {
-            ground.wait("it is known what became of its service", |v| {
-                let known = |s: &ServiceView| s.state != ServiceState::Unknown;
+            ground.wait("it is settled what became of its service", |v| {
+                let settled = |s: &ServiceView| {
+                    matches!(s.state, ServiceState::Running | ServiceState::Displaced)
+                };
                 let mut services = v.services.iter();
-                is_down(v) && services.any(|s| s.name.as_str() == SERVICE && known(s))
+                is_down(v) && services.any(|s| s.name.as_str() == SERVICE && settled(s))
             })?;
         }
         Ok(())
