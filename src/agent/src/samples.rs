@@ -1,8 +1,11 @@
 //! Documents, machines and whole agents for tests.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,6 +14,7 @@ use backstay_core::engine::{ClusterView, HostEvent, Stopped, UnitsState};
 use backstay_core::model::{ClusterDocument, Former, Member, NodeId, SystemDocument, SystemViewer};
 use backstay_wire::rpc::{AddressFact, Facts, InterfaceFact};
 use tokio::sync::oneshot;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::decide::{Decider, Errand, Input, Job, Jobs, Outbox, Pulse, inputs};
 use crate::documents::{Keeper, Machine};
@@ -133,6 +137,69 @@ pub(crate) fn system(revision: u64) -> SystemDocument {
     .expect("the sample is sound")
 }
 
+/// The lines of the log, without times.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(crate) fn subscriber(&self) -> impl tracing::Subscriber + use<> {
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(self.clone())
+            .without_time()
+            .finish()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// No cluster's document can be kept until it is mended.
+pub(crate) struct BrokenDisk {
+    clusters: PathBuf,
+    away: PathBuf,
+}
+
+pub(crate) fn break_disk(folders: &Folders) -> BrokenDisk {
+    let clusters = folders.state.join("clusters");
+    let away = folders.state.join("away");
+    fs::rename(&clusters, &away).unwrap();
+    // A file in the way: root ignores permissions, not this.
+    fs::write(&clusters, b"").unwrap();
+    BrokenDisk { clusters, away }
+}
+
+impl BrokenDisk {
+    pub(crate) fn mend(self) {
+        fs::remove_file(&self.clusters).unwrap();
+        fs::rename(&self.away, &self.clusters).unwrap();
+    }
+}
+
 /// What runs on a pretended machine; shared by whoever starts and whoever looks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Running(Arc<Mutex<Vec<String>>>);
@@ -215,7 +282,18 @@ fn stopped() -> UnitsState {
 struct WillingCrew {
     running: Running,
     keeper: Arc<Mutex<Keeper>>,
+    handed_in: Arc<AtomicUsize>,
     decide: Outbox,
+}
+
+impl WillingCrew {
+    fn keeper(&self, does: impl FnOnce(&mut Keeper) + Send + 'static) {
+        let (keeper, handed_in) = (Arc::clone(&self.keeper), Arc::clone(&self.handed_in));
+        std::thread::spawn(move || {
+            does(&mut keeper.lock().unwrap_or_else(PoisonError::into_inner));
+            handed_in.fetch_add(1, Ordering::Relaxed);
+        });
+    }
 }
 
 impl Jobs for WillingCrew {
@@ -254,24 +332,12 @@ impl Jobs for WillingCrew {
                 subject,
                 revision,
                 text,
-            } => {
-                let keeper = Arc::clone(&self.keeper);
-                std::thread::spawn(move || {
-                    let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
-                    keeper.fetched(cluster, subject, revision, &text);
-                });
-            }
+            } => self.keeper(move |k| k.fetched(cluster, subject, revision, &text)),
             Job::CommitSeen {
                 cluster,
                 revision,
                 hash,
-            } => {
-                let keeper = Arc::clone(&self.keeper);
-                std::thread::spawn(move || {
-                    let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
-                    keeper.commit_seen(cluster, revision, hash);
-                });
-            }
+            } => self.keeper(move |k| k.commit_seen(cluster, revision, hash)),
             Job::WatchUnits(..) | Job::RunHooks { .. } | Job::Left { .. } | Job::Record(_) => {}
         }
     }
@@ -281,6 +347,7 @@ impl Jobs for WillingCrew {
 pub(crate) struct Agent {
     pub(crate) folders: Folders,
     pub(crate) keeper: Arc<Mutex<Keeper>>,
+    handed_in: Arc<AtomicUsize>,
     pub(crate) decide: Outbox,
     pub(crate) pulse: Pulse,
     pub(crate) hands: SimulatedHands,
@@ -305,9 +372,11 @@ impl Agent {
         let plain = Box::new(PlainMachine(running.clone()));
         let keeper = Keeper::open(&folders, &run, plain, decide.clone()).unwrap();
         let keeper = Arc::new(Mutex::new(keeper));
+        let handed_in = Arc::default();
         let crew = Box::new(WillingCrew {
             running: running.clone(),
             keeper: Arc::clone(&keeper),
+            handed_in: Arc::clone(&handed_in),
             decide: decide.clone(),
         });
         let nonce = getrandom::u64().unwrap();
@@ -317,6 +386,7 @@ impl Agent {
         Self {
             folders,
             keeper,
+            handed_in,
             decide,
             pulse,
             hands,
@@ -344,6 +414,11 @@ impl Agent {
         let (reply, answer) = oneshot::channel();
         self.decide.tell(Input::View(reply));
         answer.blocking_recv().expect("the loop lives")
+    }
+
+    /// How often its keeper was told of something that others have decided.
+    pub(crate) fn handed_in(&self) -> u32 {
+        u32::try_from(self.handed_in.load(Ordering::Relaxed)).expect("not that often")
     }
 
     /// Ends the agent like kill -9; what it left on the machine.

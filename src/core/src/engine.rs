@@ -59,6 +59,7 @@ use lifecycle::{Event, Phase};
 use links::LinkWatch;
 use local::Local;
 use membership::{Bounds, Heard, Peer};
+use speak::Fetching;
 
 pub use beat::{
     AgentVersion, Answer, Ask, Beat, BeatOrder, HIGHEST_TERM, HearsPeer, HostFlags, MAX_MOVES,
@@ -131,8 +132,8 @@ pub struct Engine {
     met: Vec<NodeId>,
     /// Nodes that were taken out and don't know it yet: what they drew at their start, and when they were heard.
     strays: ArrayVec<(NodeId, u64, Mono), 4>,
-    fetch: Option<(u64, Mono)>,
-    fetch_system: Option<(u64, Mono)>,
+    fetch: Option<Fetching>,
+    fetch_system: Option<Fetching>,
     system_revision: u64,
     /// The last one sent; none: it is being made, or none was.
     beat: Option<Box<Beat>>,

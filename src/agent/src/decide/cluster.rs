@@ -22,6 +22,8 @@ pub(super) const FORMER_HEARD: Duration = Duration::from_secs(10);
 /// Pieces of documents that are answered in [`PIECES_EVERY`]: what one fetch at full speed needs.
 const PIECES: u32 = 512;
 const PIECES_EVERY: Duration = Duration::from_millis(200);
+/// How long after it went to the keeper a text is tried again that the disk did not take.
+pub(super) const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// A document with what the loop needs of it at hand.
 #[derive(Debug)]
@@ -226,8 +228,8 @@ impl Aliases {
 pub(super) struct Fetches {
     pub(super) cluster: Option<Fetch>,
     pub(super) system: Option<Fetch>,
-    /// Not to be fetched again: they were refused.
-    pub(super) not_taken: Vec<(Subject, u64)>,
+    /// What was fetched whole, and until when it is let alone; none: it was refused.
+    done: Vec<(Subject, u64, Option<Mono>)>,
     answered: u32,
     since: Mono,
 }
@@ -238,6 +240,32 @@ impl Fetches {
             Subject::Cluster => &mut self.cluster,
             Subject::System => &mut self.system,
         }
+    }
+
+    /// Whether that revision is worth fetching now.
+    pub(super) fn may_fetch(&self, subject: Subject, revision: u64, now: Mono) -> bool {
+        let of_it = |(s, r, _): &&(Subject, u64, _)| (*s, *r) == (subject, revision);
+        let mut done = self.done.iter().filter(of_it);
+        done.all(|(.., until)| until.is_some_and(|at| now >= at))
+    }
+
+    /// The whole text went to the keeper. Unless that takes or refuses it, its disk failed.
+    pub(super) fn handed_in(&mut self, subject: Subject, revision: u64, now: Mono) {
+        self.done.retain(|(s, _, at)| *s != subject || at.is_none());
+        let again = now.after(TRY_AGAIN);
+        self.done.push((subject, revision, Some(again)));
+    }
+
+    /// The keeper refused it: it is not fetched again.
+    pub(super) fn refused(&mut self, subject: Subject, revision: u64) {
+        self.done
+            .retain(|(s, r, _)| (*s, *r) != (subject, revision));
+        self.done.push((subject, revision, None));
+    }
+
+    /// By another document what was refused may be sound.
+    pub(super) fn begin_anew(&mut self) {
+        self.done.clear();
     }
 
     /// When the next question is due.

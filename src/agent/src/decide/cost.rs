@@ -2,11 +2,10 @@
 //! the test sets, in a cluster of eleven nodes of which ten are played by the test.
 
 use std::fmt::Write as _;
-use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -16,9 +15,9 @@ use backstay_core::time::Mono;
 use backstay_wire::{Keys, MAX_DATAGRAM, beat};
 use ipnet::IpNet;
 use tempfile::TempDir;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::{Decider, Hands, Happened, Input, Job, Jobs, Outbox, Pulse, inputs};
+use crate::samples::Log;
 use crate::store::{Folders, Identity, RunFolder};
 use crate::work::SimulatedHands;
 
@@ -324,29 +323,6 @@ fn turns_of_the_loop_in_a_steady_cluster_allocate_nothing() {
     assert_eq!(info.count_total, 0, "{info:?}");
 }
 
-/// Counts lines of the log.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
 /// Datagrams that are in the socket before a turn reads them.
 const AT_ONCE: usize = 50;
 /// Rounds of beats while the flood comes: a little less than two minutes.
@@ -375,14 +351,9 @@ fn hostile(n: usize, sent: &[Vec<u8>], out: &mut Vec<u8>) {
 /// The cluster after two minutes, with that many hostile datagrams among the beats, and the log.
 fn after_two_minutes(flood: usize) -> (String, String) {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .without_time()
-        .finish();
-    let state = tracing::subscriber::with_default(subscriber, || {
+    let state = tracing::subscriber::with_default(log.subscriber(), || {
         let mut ground = Ground::new(41);
-        log.0.lock().unwrap().clear(); // what the start said
+        log.clear(); // what the start said
         let mut datagram = Vec::new();
         let mut made = 0;
         for round in 1..=ROUNDS {
@@ -401,8 +372,7 @@ fn after_two_minutes(flood: usize) -> (String, String) {
         }
         ground.state()
     });
-    let log = log.0.lock().unwrap();
-    (state, String::from_utf8_lossy(&log).into_owned())
+    (state, log.text())
 }
 
 /// How many datagrams were dropped, by the log.

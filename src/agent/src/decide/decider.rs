@@ -72,8 +72,8 @@ impl Pulse {
 pub(super) struct Beside {
     pub(super) paper: Paper,
     pub(super) fetches: Fetches,
-    /// Its commitment was seen.
-    pub(super) seen: bool,
+    /// When the keeper was last told that its commitment was seen.
+    pub(super) seen: Option<Mono>,
 }
 
 /// What every engine must know of the machine, also one that is made later.

@@ -176,7 +176,7 @@ impl Decider {
         let (Some(cluster), Some(me)) = (self.clusters.get_mut(&id), &self.me) else {
             return;
         };
-        if cluster.fetches.not_taken.contains(&(subject, revision)) {
+        if !cluster.fetches.may_fetch(subject, revision, now) {
             return;
         }
         let told = cluster.told.get(&from).copied();

@@ -40,7 +40,7 @@ pub enum Input {
     System(SystemText),
     /// At the agent's start: the node is in no cluster, and guards nothing but what another machine has now (C16).
     InNone(Vec<IpAddr>),
-    /// A fetched text was not taken; it is not to be fetched again.
+    /// A fetched text was refused; it is not to be fetched again.
     NotTaken {
         /// Of which cluster.
         cluster: ClusterId,

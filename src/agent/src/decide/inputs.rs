@@ -60,7 +60,7 @@ impl Decider {
                 subject,
                 revision,
             } => {
-                let cluster = match (
+                let fetches = match (
                     self.clusters.get_mut(&cluster),
                     self.staged.get_mut(&cluster),
                 ) {
@@ -68,7 +68,7 @@ impl Decider {
                     (None, Some(beside)) => &mut beside.fetches,
                     (None, None) => return,
                 };
-                cluster.not_taken.push((subject, revision));
+                fetches.refused(subject, revision);
             }
             Input::Units {
                 cluster,
@@ -149,7 +149,7 @@ impl Decider {
         };
         let known: Vec<ServiceId> = if let Some(cluster) = self.clusters.get_mut(&id) {
             let former = core::mem::replace(&mut cluster.paper, paper);
-            cluster.fetches.not_taken.clear();
+            cluster.fetches.begin_anew();
             self.open_links();
             self.drive(id, |engine, now| engine.handle_document(document, now));
             former.document.services.iter().map(|s| s.id).collect()
@@ -292,7 +292,7 @@ impl Decider {
                 let beside = Beside {
                     paper,
                     fetches: Fetches::default(),
-                    seen: false,
+                    seen: None,
                 };
                 self.staged.insert(id, beside);
             }

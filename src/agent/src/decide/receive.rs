@@ -8,7 +8,7 @@ use backstay_core::time::Mono;
 use backstay_wire::sealed::{self, Message, NONCE, Piece, Subject, Want};
 use backstay_wire::{Kind, MAX_DATAGRAM, Reject, beat, peek_cluster, peek_foreign};
 
-use super::cluster::{Fetches, Paper};
+use super::cluster::{Fetches, Paper, TRY_AGAIN};
 use super::decider::{Beside, Decider};
 use super::jobs::Job;
 use super::links::Links;
@@ -106,7 +106,7 @@ impl Decider {
         // What was staged here and committed there is at hand: nothing needs to be fetched.
         if let Some(beside) = self.staged.get_mut(&id)
             && beside.is_committed(said)
-            && !core::mem::replace(&mut beside.seen, true)
+            && beside.is_to_be_told(now)
         {
             self.jobs.post(commit_seen(id, said));
         }
@@ -153,6 +153,7 @@ impl Decider {
         let Some(fetch) = slot else { return Ok(()) };
         if let Some(text) = fetch.take(piece, now).map_err(|_| Dropped::Misfit)? {
             *slot = None;
+            fetches.handed_in(piece.subject, piece.revision, now);
             self.jobs.post(Job::Fetched {
                 cluster: id,
                 subject: piece.subject,
@@ -185,15 +186,25 @@ impl Beside {
         (said.revision, said.hash) == (self.paper.document.revision, self.paper.hash)
     }
 
-    /// A beat of a cluster that this node is to join. True: the staged document is committed.
+    /// Its commitment was seen: once is enough, unless the disk fails.
+    fn is_to_be_told(&mut self, now: Mono) -> bool {
+        let due = self.seen.is_none_or(|at| now.since(at) >= TRY_AGAIN);
+        if due {
+            self.seen = Some(now);
+        }
+        due
+    }
+
+    /// A beat of a cluster that this node is to join. True: the staged document is committed, and
+    /// that is to be told.
     fn hear(&mut self, said: &Beat, me: NodeId, now: Mono) -> Result<bool, Dropped> {
         self.paper.other(said.from).ok_or(Dropped::Stranger)?;
         if self.is_committed(said) {
-            return Ok(!core::mem::replace(&mut self.seen, true));
+            return Ok(self.is_to_be_told(now));
         }
         let what = (said.cluster, Subject::Cluster);
-        let refused = self.fetches.not_taken.contains(&(what.1, said.revision));
-        if said.revision > self.paper.document.revision && !refused {
+        let wanted = self.fetches.may_fetch(what.1, said.revision, now);
+        if said.revision > self.paper.document.revision && wanted {
             // The cluster went on without this node: what holds now decides.
             match &mut self.fetches.cluster {
                 Some(fetch) if fetch.revision() >= said.revision => fetch.also_at(said.from),

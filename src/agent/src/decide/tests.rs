@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
+use std::time::Instant;
 
 use backstay_core::engine::{ClusterView, NodeState, ServiceState};
 use backstay_core::model::{ClusterDocument, NodeName};
 
-use crate::samples::{Agent, cluster, deleted, revised, system, until};
+use super::cluster::TRY_AGAIN;
+use crate::samples::{Agent, break_disk, cluster, deleted, revised, system, until};
 
 fn three(folder: &Path) -> [Agent; 3] {
     [1, 2, 3].map(|place| Agent::new(place, folder))
@@ -170,6 +172,42 @@ fn a_node_that_only_staged_the_cluster_joins_when_a_beat_proves_the_commit() {
         .unwrap();
     n1.commit(&document);
     n2.commit(&document);
+    until("it joined", || all_up(&sb) && all_up(&n1));
+}
+
+/// A disk that was full for a while costs that while, and no restart of the agent.
+#[test]
+fn u6_a_node_whose_disk_fails_comes_to_the_document_of_the_others_once_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = cluster(22);
+    let [n1, n2, sb] = running(folder.path(), &one);
+    let two = revised(&one);
+    let (began, before) = (Instant::now(), n1.handed_in());
+    let disk = break_disk(&n1.folders);
+    for agent in [&n2, &sb] {
+        agent.commit(&two);
+    }
+    until("it was tried", || n1.handed_in() > before);
+    assert_eq!(view(&n1).unwrap().revision, 1);
+    disk.mend();
+    until("it is there", || view(&n1).is_some_and(|v| v.revision == 2));
+    let tries = n1.handed_in() - before;
+    assert!((tries - 1) * TRY_AGAIN <= began.elapsed(), "{tries} tries");
+}
+
+#[test]
+fn u6_a_node_whose_disk_failed_as_the_cluster_was_committed_joins_once_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let document = cluster(23);
+    let [n1, n2, sb] = three(folder.path());
+    let staged = sb.keeper.lock().unwrap().stage(&document.to_text());
+    staged.unwrap();
+    let disk = break_disk(&sb.folders);
+    n1.commit(&document);
+    n2.commit(&document);
+    until("it was tried", || sb.handed_in() > 0);
+    assert!(sb.view().is_empty());
+    disk.mend();
     until("it joined", || all_up(&sb) && all_up(&n1));
 }
 

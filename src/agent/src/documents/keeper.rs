@@ -11,6 +11,7 @@ use backstay_core::model::{
     ClusterDocument, ClusterId, ClusterName, DocumentError, NodeId, NodeName, SystemDocument,
 };
 use backstay_wire::rpc::{Code, Done, Facts, Fault, Hello, NEWEST};
+use backstay_wire::sealed::Subject;
 
 use super::checks::{self, Machine, Place};
 use super::network::NetworkWork;
@@ -34,6 +35,8 @@ pub struct Keeper {
     pub(super) network: NetworkWork,
     /// U11: why the viewers' keys are not as the system document has them.
     shut_out: Option<String>,
+    /// What others have decided and the disk did not take; each is said once.
+    unkept: Vec<(ClusterId, Subject, u64)>,
 }
 
 impl Keeper {
@@ -61,6 +64,7 @@ impl Keeper {
             writable: true,
             network: NetworkWork::default(),
             shut_out: None,
+            unkept: Vec::new(),
         };
         keeper.tell_all();
         keeper.prepare_boot();

@@ -10,7 +10,7 @@ use backstay_wire::sealed::Subject;
 
 use super::Keeper;
 use crate::decide::{Inbox, Input, inputs};
-use crate::samples::{PlainMachine, Running, cluster, deleted, identity, revised};
+use crate::samples::{Log, PlainMachine, Running, break_disk, cluster, deleted, identity, revised};
 use crate::store::{Folders, NodeFile, RunFolder, make_folder};
 
 struct Office {
@@ -187,22 +187,66 @@ fn an_unwritable_disk_is_said_and_changes_are_refused_with_nothing_changed() {
     office.commit(&one);
     assert!(office.keeper.try_disk());
     office.told(|_| true);
-    let clusters = office.folders.state.join("clusters");
-    let away = office.folders.state.join("away");
-    std::fs::rename(&clusters, &away).unwrap();
-    // Files in the way: root ignores permissions, not this.
-    std::fs::write(&clusters, b"").unwrap();
+    let disk = break_disk(&office.folders);
     std::fs::create_dir(office.folders.state.join("writable.unfinished")).unwrap();
     assert!(!office.keeper.try_disk() && !office.keeper.hello().writable);
     let error = office.keeper.stage(&revised(&one).to_text()).unwrap_err();
     assert_eq!((error.code, error.changed), (Code::Failed, false));
     assert!(error.message.contains("nothing was changed"));
     assert_eq!(office.told(|i| matches!(i, Input::Adopted { .. })), 0);
-    std::fs::remove_file(&clusters).unwrap();
-    std::fs::rename(&away, &clusters).unwrap();
+    disk.mend();
     std::fs::remove_dir(office.folders.state.join("writable.unfinished")).unwrap();
     assert!(office.keeper.try_disk());
     office.commit(&revised(&one));
+}
+
+/// A full disk is no reason of the text's: nothing says that it is not to be fetched again, and the log has one line.
+#[test]
+fn u6_what_the_disk_did_not_take_is_taken_once_it_can() {
+    let mut office = office();
+    let one = cluster(1);
+    office.commit(&one);
+    let two = revised(&one);
+    office.told(|_| true);
+    let log = Log::default();
+    tracing::subscriber::with_default(log.subscriber(), || {
+        let disk = break_disk(&office.folders);
+        for _ in 0..3 {
+            office.fetched(&two);
+        }
+        assert_eq!(office.present(&one), one.to_text());
+        assert_eq!(office.told(|_| true), 0);
+        disk.mend();
+        office.fetched(&two);
+    });
+    assert_eq!(office.present(&one), two.to_text());
+    assert_eq!(office.told(|i| matches!(i, Input::Adopted { .. })), 1);
+    assert_eq!(log.text().lines().count(), 1, "{}", log.text());
+}
+
+#[test]
+fn u6_a_commit_that_was_seen_is_made_once_the_disk_can() {
+    let mut office = office();
+    let one = cluster(1);
+    office.commit(&one);
+    let two = revised(&one);
+    office.keeper.stage(&two.to_text()).unwrap();
+    let log = Log::default();
+    tracing::subscriber::with_default(log.subscriber(), || {
+        let mut seen = || {
+            let hash = two.short_hash();
+            office.keeper.commit_seen(two.id, two.revision, hash);
+        };
+        let disk = break_disk(&office.folders);
+        seen();
+        seen();
+        disk.mend();
+        let errors = log.text();
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        seen();
+    });
+    assert_eq!(office.present(&one), two.to_text());
+    assert!(office.keeper.hello().staged.is_empty());
 }
 
 #[test]

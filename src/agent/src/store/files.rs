@@ -85,6 +85,11 @@ impl Shelf {
                 }) = Some(document);
             }
         }
+        for stored in shelf.clusters.values_mut() {
+            // The file of one that was done with may have outlived the machine's power, or a failing disk.
+            let present = stored.present.as_ref().map_or(0, |p| p.revision);
+            stored.staged.take_if(|staged| staged.revision <= present);
+        }
         shelf.system = read_system(&shelf.system_file());
         Ok(shelf)
     }
@@ -172,7 +177,8 @@ impl Shelf {
         write_durably(&self.file(&name, "toml"), document.to_text().as_bytes())?;
         let revision = document.revision;
         self.clusters.entry(name.clone()).or_default().present = Some(document);
-        self.drop_older_staged(&name, revision)
+        self.drop_older_staged(&name, revision);
+        Ok(())
     }
 
     /// Keeps the last text of a cluster that this node is no longer in, out of the way.
@@ -185,7 +191,8 @@ impl Shelf {
         self.former.retain(|former| former.name != *name);
         self.former.push(document.clone());
         self.change(name, |stored| stored.present = None);
-        self.drop_older_staged(name, document.revision)
+        self.drop_older_staged(name, document.revision);
+        Ok(())
     }
 
     /// Keeps a text that lost against another of its revision.
@@ -215,15 +222,16 @@ impl Shelf {
         write_durably(&state.join("writable"), &[b'.'; 4096])
     }
 
-    fn drop_older_staged(&mut self, name: &ClusterName, revision: u64) -> io::Result<()> {
-        let older = self
-            .get(name)
-            .and_then(|s| s.staged.as_ref())
-            .is_some_and(|s| s.revision <= revision);
-        if older {
-            self.abandon(name)?;
+    /// Of no consequence to what has just been kept: the next start leaves such a file out.
+    fn drop_older_staged(&mut self, name: &ClusterName, revision: u64) {
+        let staged = self.get(name).and_then(|s| s.staged.as_ref());
+        if staged.is_none_or(|s| s.revision > revision) {
+            return;
         }
-        Ok(())
+        if let Err(error) = remove_durably(&self.file(name, "staged")) {
+            tracing::warn!("the staged document of cluster {name} can't be removed: {error}");
+        }
+        self.change(name, |stored| stored.staged = None);
     }
 
     /// Changes an entry and drops it when nothing is left of it.
@@ -332,6 +340,27 @@ mod tests {
         assert!(shelf.get(&document.name).is_none());
         assert!(shelf.file(&document.name, "former").exists());
         assert_eq!(Shelf::open(folder.path()).unwrap().present().count(), 0);
+    }
+
+    /// What is kept holds, whatever becomes of what was staged before: who adopts must not take that for a failure.
+    #[test]
+    fn a_staged_text_that_cannot_be_removed_neither_hinders_nor_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shelf = Shelf::open(folder.path()).unwrap();
+        let one = samples::cluster(1);
+        let two = samples::revised(&one);
+        shelf.stage(one.clone()).unwrap();
+        let staged = shelf.file(&one.name, "staged");
+        // A folder in the way: root ignores permissions, not this.
+        fs::remove_file(&staged).unwrap();
+        fs::create_dir(&staged).unwrap();
+        shelf.adopt(two.clone()).unwrap();
+        assert_eq!(shelf.staged().count(), 0);
+        fs::remove_dir(&staged).unwrap();
+        fs::write(&staged, one.to_text()).unwrap();
+        let shelf = Shelf::open(folder.path()).unwrap();
+        assert_eq!(shelf.staged().count(), 0);
+        assert_eq!(shelf.present().next(), Some(&two));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::Engine;
 use super::beat::phase;
 use super::lifecycle::Phase;
 use super::links::{self, Far};
+use super::speak::Fetching;
 use super::view::{AlarmView, NodeState, ServiceState, Severity};
 
 /// Most alarms that are kept.
@@ -375,6 +376,9 @@ impl Engine {
     fn node_conditions(&self, conditions: &mut Vec<Condition>, now: Mono) {
         use crate::model::Role;
         let wrong_clocks = self.wrong_clocks(now);
+        // A commit reaches all within a beat or two: only what lasts is worth a word.
+        let settled = now.since(self.adopted) > self.bounds.down;
+        let mut behind = false;
         for (at, member) in self.document.members.iter().enumerate() {
             let mut raise = |kind| conditions.push((kind, Some(at as u8), None));
             let flags = if at == self.my {
@@ -398,15 +402,12 @@ impl Engine {
                     }
                     _ => {}
                 }
-                // A commit reaches all within a beat or two: only what lasts is worth a word.
-                if (peer.last.revision, peer.last.hash) != (self.document.revision, self.hash)
-                    && now.since(self.adopted) > self.bounds.down
-                    && self
-                        .fetch
-                        .is_none_or(|(_, at)| now.since(at) > self.bounds.down)
-                {
+                let theirs = (peer.last.revision, peer.last.hash);
+                let mine = (self.document.revision, self.hash);
+                if theirs < mine && settled {
                     raise(Kind::Differs);
                 }
+                behind |= theirs > mine;
                 peer.last.host
             };
             for (set, kind) in [
@@ -422,6 +423,10 @@ impl Engine {
                     raise(kind);
                 }
             }
+        }
+        let long = |f: Fetching| now.since(f.since) > self.bounds.down;
+        if behind && self.fetch.is_some_and(long) {
+            conditions.push((Kind::Differs, Some(self.my as u8), None));
         }
     }
 

@@ -1,5 +1,7 @@
 //! What goes into this node's beats, and what is made of others'.
 
+use core::time::Duration;
+
 use crate::model::{MAX_SERVICES, NodeId};
 use crate::time::Mono;
 
@@ -10,7 +12,36 @@ use super::voter::Terms;
 use super::{Effect, Engine, ORDER_LASTS};
 
 /// How long a node that was taken out is answered after it was heard.
-const STRAYS: core::time::Duration = core::time::Duration::from_secs(10);
+const STRAYS: Duration = Duration::from_secs(10);
+
+/// How long the same is asked for at least before it is asked for again.
+const FETCH_EVERY: Duration = Duration::from_secs(1);
+
+/// A document that others have and this node has not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fetching {
+    revision: u64,
+    /// When it was first asked for.
+    pub(super) since: Mono,
+    asked: Mono,
+}
+
+impl Fetching {
+    /// Whether that revision is to be asked for now; notes it.
+    fn is_due(of: &mut Option<Self>, revision: u64, now: Mono) -> bool {
+        let same = of.filter(|f| f.revision >= revision);
+        let due = same.is_none_or(|f| now.since(f.asked) >= FETCH_EVERY);
+        if due {
+            let new = Self {
+                revision,
+                since: now,
+                asked: now,
+            };
+            *of = Some(same.map_or(new, |f| Self { asked: now, ..f }));
+        }
+        due
+    }
+}
 
 impl Engine {
     /// The beat to send now, to every member over every link.
@@ -286,25 +317,19 @@ impl Engine {
 
     /// Anti-entropy: whoever is behind asks, at most once a second.
     pub(super) fn follow_documents(&mut self, beat: &Beat, now: Mono) {
-        let pause = core::time::Duration::from_secs(1);
-        let due = |asked: Option<(u64, Mono)>, revision: u64| {
-            asked.is_none_or(|(r, at)| r < revision || now.since(at) >= pause)
-        };
         let (mine, theirs) = (
             (self.document.revision, self.hash),
             (beat.revision, beat.hash),
         );
-        if theirs > mine && due(self.fetch, beat.revision) {
-            self.fetch = Some((beat.revision, now));
+        if theirs > mine && Fetching::is_due(&mut self.fetch, beat.revision, now) {
             self.effects.push_back(Effect::FetchDocument {
                 from: beat.from,
                 revision: beat.revision,
             });
         }
         if beat.system_revision > self.system_revision
-            && due(self.fetch_system, beat.system_revision)
+            && Fetching::is_due(&mut self.fetch_system, beat.system_revision, now)
         {
-            self.fetch_system = Some((beat.system_revision, now));
             self.effects.push_back(Effect::FetchSystem {
                 from: beat.from,
                 revision: beat.system_revision,

@@ -53,6 +53,8 @@ struct Node {
     unplugged: bool,
     sticky: bool,
     leaving: bool,
+    /// Its disk takes no document.
+    full: bool,
     /// Counts what the transcript did to its agent or machine.
     life: u32,
     /// Its agent has run without a pause since then.
@@ -154,7 +156,9 @@ impl Bench {
                 return;
             }
             Event::Fetched(from, to) => {
-                if let Some(document) = self.nodes[from].document.clone() {
+                if let Some(document) =
+                    (self.nodes[from].document.clone()).filter(|_| !self.nodes[to].full)
+                {
                     self.hand_document(to, document);
                 }
                 return;

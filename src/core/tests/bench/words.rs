@@ -156,6 +156,17 @@ impl Bench {
                 let (n, id) = (self.member(node), self.service(service));
                 self.post(0, Event::Units(n, id, UnitsState::Failed));
             }
+            ["again", service, node] => {
+                let (n, id) = (self.member(node), self.service(service));
+                if self.nodes[n].open.contains(&id) {
+                    let took = Duration::ZERO;
+                    self.post(0, Event::Units(n, id, UnitsState::Active { took }));
+                }
+            }
+            ["disk", node, is @ ("full" | "free")] => {
+                let n = self.member(node);
+                self.nodes[n].full = *is == "full";
+            }
             ["foreign", service] => {
                 let id = self.service(service);
                 self.foreign.insert(id);

@@ -1,6 +1,8 @@
 //! What other members have decided is taken from them: a node that was away, or whose admin's session was lost,
 //! comes to the document of the others by itself.
 
+use std::io;
+
 use backstay_core::model::{ClusterDocument, ClusterId, DocumentError, SystemDocument};
 use backstay_wire::sealed::Subject;
 
@@ -16,14 +18,15 @@ impl Keeper {
         else {
             return;
         };
+        if let Err(error) = self.adopt(document.clone()) {
+            return self.say_unkept((cluster, Subject::Cluster, revision), &error);
+        }
+        self.unkept.clear();
         tracing::info!(
             "cluster {}: revision {revision} was committed elsewhere; committed here too",
             document.name
         );
-        match self.adopt(document.clone()) {
-            Ok(()) => self.list(&document),
-            Err(error) => tracing::error!("revision {revision} can't be committed: {error}"),
-        }
+        self.list(&document);
     }
 
     /// Takes a text that was fetched from another member because its beat told of it.
@@ -33,9 +36,13 @@ impl Keeper {
             Subject::System => self.take_system(text),
         };
         match taken {
-            Ok(true) => return,
+            Ok(true) => return self.unkept.clear(),
             // Around a commit: it got here by the admin's own session while the text was on its way.
             Ok(false) => tracing::debug!("revision {revision}: this node's document is as new"),
+            // The disk's fault and not the text's: it is not told, and so fetched again after a while.
+            Err(why) if why.is::<io::Error>() => {
+                return self.say_unkept((cluster, subject, revision), &why);
+            }
             Err(why) => {
                 tracing::error!(
                     "revision {revision} of another node's document is not taken: {why}"
@@ -78,11 +85,13 @@ impl Keeper {
         if !problems.is_empty() {
             anyhow::bail!("{}", DocumentError::Rules(problems));
         }
-        // The cluster has decided: what the machine lacks is said, and no reason to go on by a former text.
-        for problem in checks::machine_problems(&document, &me, &self.machine.facts()) {
-            tracing::warn!("cluster {}: {problem}", document.name);
-        }
+        let name = document.name.clone();
+        let lacks = checks::machine_problems(&document, &me, &self.machine.facts());
         self.adopt(document)?;
+        // The cluster has decided: what the machine lacks is said, and was no reason to go on by a former text.
+        for problem in lacks {
+            tracing::warn!("cluster {name}: {problem}");
+        }
         Ok(true)
     }
 
@@ -97,7 +106,19 @@ impl Keeper {
         Ok(true)
     }
 
-    fn lost(&self, document: &ClusterDocument) -> std::io::Result<()> {
+    /// Not with each try.
+    fn say_unkept(&mut self, what: (ClusterId, Subject, u64), why: &dyn core::fmt::Display) {
+        if self.unkept.contains(&what) {
+            return;
+        }
+        self.unkept.push(what);
+        tracing::error!(
+            "revision {} of another node's document can't be kept: {why}; tried again until it can",
+            what.2
+        );
+    }
+
+    fn lost(&self, document: &ClusterDocument) -> io::Result<()> {
         let path = self.shelf.keep_lost(document)?;
         tracing::error!(
             "cluster {}: two texts of revision {} were committed; the one that lost is kept as {}",
