@@ -16,6 +16,7 @@ use backstay_wire::{Keys, MAX_DATAGRAM, beat};
 use ipnet::IpNet;
 use tempfile::TempDir;
 
+use super::receive::AT_ONCE;
 use super::{Decider, Hands, Happened, Input, Job, Jobs, Outbox, Pulse, inputs};
 use crate::samples::Log;
 use crate::store::{Folders, Identity, RunFolder};
@@ -207,6 +208,11 @@ impl Ground {
         }
     }
 
+    /// The next beats may wait for each other.
+    fn gathers(&self) -> bool {
+        self.decider.read_at > self.decider.hands.now()
+    }
+
     /// What decisions depend on and lead to.
     fn state(&self) -> String {
         let cluster = self.decider.clusters.values().next().unwrap();
@@ -318,13 +324,12 @@ fn turns_of_the_loop_in_a_steady_cluster_allocate_nothing() {
         ground.round();
     });
     assert_eq!(ground.jobs.load(Ordering::Relaxed), jobs, "not steady");
-    let (now, read_at) = (ground.decider.hands.now(), ground.decider.read_at);
-    assert!(read_at > now, "beats gather");
+    assert!(ground.gathers());
     assert_eq!(info.count_total, 0, "{info:?}");
 }
 
-/// Datagrams that are in the socket before a turn reads them.
-const AT_ONCE: usize = 50;
+/// Datagrams of the flood that are in the socket before a turn reads them, beside the beats.
+const FLOOD_AT_ONCE: usize = 50;
 /// Rounds of beats while the flood comes: a little less than two minutes.
 const ROUNDS: usize = 119 * 20;
 /// Rounds after it, until all that was dropped has been said.
@@ -359,11 +364,11 @@ fn after_two_minutes(flood: usize) -> (String, String) {
         for round in 1..=ROUNDS {
             ground.round();
             while made < flood * round / ROUNDS {
-                for n in made..flood.min(made + AT_ONCE) {
+                for n in made..flood.min(made + FLOOD_AT_ONCE) {
                     hostile(n, &ground.sent, &mut datagram);
                     ground.socket.send_to(&datagram, ground.to).unwrap();
                 }
-                made = flood.min(made + AT_ONCE);
+                made = flood.min(made + FLOOD_AT_ONCE);
                 ground.decider.turn(&mut ground.buffer);
             }
         }
@@ -373,6 +378,27 @@ fn after_two_minutes(flood: usize) -> (String, String) {
         ground.state()
     });
     (state, log.text())
+}
+
+/// Patience is for a calm cluster, not for who fills the buffer: what genuine beats then find no room in.
+#[test]
+fn a_socket_that_yields_no_end_is_read_on_at_once() {
+    let mut ground = Ground::new(42);
+    ground.decider.gathers = true;
+    ground.round();
+    assert!(ground.gathers(), "a calm cluster");
+    let mut datagram = Vec::new();
+    for n in 0..2 * AT_ONCE + 40 {
+        hostile(n, &ground.sent, &mut datagram);
+        ground.socket.send_to(&datagram, ground.to).unwrap();
+    }
+    // Each turn looks at the timers first.
+    for full in [true, true, false] {
+        ground.decider.turn(&mut ground.buffer);
+        assert_eq!(ground.gathers(), !full);
+    }
+    let left = ground.decider.links.receive(0, &mut ground.buffer);
+    assert_eq!(left, None);
 }
 
 /// How many datagrams were dropped, by the log.

@@ -16,17 +16,18 @@ use super::rejects::Dropped;
 use crate::documents::fetch::Fetch;
 
 /// Datagrams that are read from one socket before timers are looked at again.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 impl Decider {
     pub(super) fn take_datagrams(&mut self, buffer: &mut [u8; MAX_DATAGRAM]) {
-        let mut heard = false;
+        let (mut heard, mut more) = (false, false);
         for place in 0..self.links.count() {
-            for _ in 0..AT_ONCE {
+            for count in 1..=AT_ONCE {
                 let Some((length, local)) = self.links.receive(place, buffer) else {
                     break;
                 };
                 heard = true;
+                more |= count == AT_ONCE;
                 let now = self.hands.now();
                 let bytes = buffer.get(..length).unwrap_or_default();
                 if let Err(why) = self.datagram(bytes, local, now) {
@@ -35,10 +36,11 @@ impl Decider {
             }
         }
         let now = self.hands.now();
-        // What was staged or is to be told to somebody is waited for. Where nothing came twice nothing gathers; once is a
-        // gap between beats, and who ends it would have to wake up everybody.
+        // Who fills a socket must not keep beats out of it. What was staged or is to be told to somebody is waited for.
+        // Where nothing came twice nothing gathers; once is a gap between beats, and who ends it would have to wake up
+        // everybody.
         let gathers = core::mem::replace(&mut self.heard, heard) || heard;
-        let alone = self.staged.is_empty() && self.notices.is_empty();
+        let alone = !more && self.staged.is_empty() && self.notices.is_empty();
         let clusters = self.clusters.values().filter(|_| alone && gathers);
         let patience = clusters.map(|c| c.engine.patience(now)).min();
         self.read_at = now.after(patience.unwrap_or_default());
