@@ -37,6 +37,7 @@ mod merge;
 mod mutation;
 mod permission;
 mod placement;
+mod places;
 mod seen;
 mod speak;
 mod tell;
@@ -408,6 +409,7 @@ impl Engine {
         self.hold_for = document.hold();
         self.bounds = bounds(&document);
         self.links.keep(&self.document, &document);
+        self.move_places(&document, now);
         self.document = document;
         self.adopted = now;
         self.fetch = None;

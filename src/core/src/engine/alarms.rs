@@ -9,6 +9,7 @@ use super::Engine;
 use super::beat::phase;
 use super::lifecycle::Phase;
 use super::links::{self, Far};
+use super::places::Places;
 use super::speak::Fetching;
 use super::view::{AlarmView, NodeState, ServiceState, Severity};
 
@@ -102,6 +103,41 @@ impl Alarms {
             }
         }
         changed
+    }
+
+    /// Everybody into their new places. Answers what is over because whoever it was about is gone.
+    fn follow(&mut self, places: &Places, new: &ClusterDocument) -> Vec<Alarm> {
+        let there = |service: &u16| new.services.iter().any(|s| s.id.0 == *service);
+        let mut over = Vec::new();
+        self.kept.retain_mut(|alarm| {
+            let was = *alarm;
+            let stays = alarm.follow(places).is_some() && was.service.as_ref().is_none_or(there);
+            if !stays && was.active {
+                over.push(Alarm {
+                    active: false,
+                    ..was
+                });
+            }
+            stays
+        });
+        over
+    }
+}
+
+impl Alarm {
+    /// None: a member that it is about is gone.
+    fn follow(&mut self, places: &Places) -> Option<()> {
+        if let Some(at) = &mut self.node {
+            *at = places.of_member(*at)?;
+        }
+        if let Kind::LinkSilent(_, Far::One(far)) = &mut self.kind {
+            *far = places.of_member(*far)?;
+            // The earlier member first.
+            if let Some(one) = self.node.as_mut().filter(|one| **one > *far) {
+                core::mem::swap(one, far);
+            }
+        }
+        Some(())
     }
 }
 
@@ -348,19 +384,26 @@ impl Engine {
                 count: 1,
                 active: raised,
             };
-            // Whether it is quiet (F17) may differ at its end, which is found by the same words.
-            let shown = view(&alarm, &self.document, now);
-            let word = if raised { "alarm" } else { "alarm over" };
-            let i = self.services.iter().position(|l| Some(l.id.0) == service);
-            self.record(
-                i,
-                shown.rule,
-                format!("{word}: {}", shown.cause),
-                None,
-                None,
-                now,
-            );
+            self.record_alarm(&alarm, now);
         }
+    }
+
+    /// A new document is about to hold: alarms go with their members.
+    pub(super) fn move_alarms(&mut self, places: &Places, new: &ClusterDocument, now: Mono) {
+        for alarm in self.alarms.follow(places, new) {
+            self.record_alarm(&alarm, now);
+        }
+    }
+
+    /// Its beginning or its end.
+    fn record_alarm(&mut self, alarm: &Alarm, now: Mono) {
+        // Whether it is quiet (F17) may differ at its end, which is found by the same words.
+        let shown = view(alarm, &self.document, now);
+        let word = if alarm.active { "alarm" } else { "alarm over" };
+        let sentence = format!("{word}: {}", shown.cause);
+        let mut services = self.services.iter();
+        let i = services.position(|l| Some(l.id.0) == alarm.service);
+        self.record(i, shown.rule, sentence, None, None, now);
     }
 
     /// A beat of a format that is not read here came in that node's name. Unverified: it only names the reason why a
@@ -470,4 +513,23 @@ fn bring_back(node: &str) -> String {
     format!(
         "look at {node}: power, network, `systemctl status backstay-agent`; if it is lost, `backstay node replace {node} --with HOST`"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture;
+
+    #[test]
+    fn a6_a_silent_link_keeps_its_two_ends_in_their_new_places() {
+        let old = fixture::cluster();
+        let mut new = old.clone();
+        new.members.swap(0, 3);
+        let mut alarms = Alarms::default();
+        let silent = |one, other| (Kind::LinkSilent(None, Far::One(other)), Some(one), None);
+        alarms.set(&[silent(0, 1)], Mono(0));
+        assert!(alarms.follow(&Places::new(&old, &new), &new).is_empty());
+        // The earlier member comes first, as conditions have it.
+        assert!(alarms.set(&[silent(1, 3)], Mono(1)).is_empty(), "no other");
+    }
 }

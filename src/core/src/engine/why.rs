@@ -2,6 +2,11 @@
 
 use crate::model::RuleId;
 
+use super::places::Places;
+
+/// The place of what is in the document no more.
+const NOBODY: u8 = u8::MAX;
+
 /// A reason. Members and services by their place in the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
@@ -102,6 +107,46 @@ impl Why {
             Self::Displaced(_) => "F5",
             Self::NoRoom(_) => "F3",
         })
+    }
+
+    /// The same by a new document.
+    pub(super) fn follow(&mut self, places: &Places) {
+        match self {
+            Self::HomeDown(n)
+            | Self::HomeStuck(n)
+            | Self::HomeUnprotected(n)
+            | Self::HomeLeaves(n)
+            | Self::HeldBy(n)
+            | Self::GivenTo(n)
+            | Self::Locked(n)
+            | Self::Ordered(n)
+            | Self::Maintenance(n)
+            | Self::NoCarrier(n)
+            | Self::Split(n)
+            | Self::NeverHeard(n) => *n = places.of_member(*n).unwrap_or(NOBODY),
+            Self::Displaced(s) | Self::NoRoom(s) => {
+                *s = places.of_service(*s).unwrap_or(NOBODY);
+            }
+            Self::JustStarted
+            | Self::GoesOn
+            | Self::Listening
+            | Self::Silent
+            | Self::HeldUp
+            | Self::AtHome
+            | Self::Stopped
+            | Self::NoPart
+            | Self::HomeUp
+            | Self::OrderedOnly
+            | Self::HomeHealthy
+            | Self::Restless
+            | Self::Leaving
+            | Self::LastHolder
+            | Self::Asking
+            | Self::OthersHear
+            | Self::CutOff
+            | Self::NoGate
+            | Self::Unwritten => {}
+        }
     }
 
     /// The sentence; `node` and `service` give names to places.
