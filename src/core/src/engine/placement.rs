@@ -214,8 +214,8 @@ impl Engine {
         }
     }
 
-    /// F3 to F5: which services have this standby's room. Those carried and those that are ready to be
-    /// taken compete; the lower priority value wins, then what is carried, then the older service. One
+    /// F3, F4, F5: which services have this standby's room. Those carried and those that are ready to be
+    /// taken compete; the lower priority value wins, then what is carried (F4), then the older service. One
     /// that is locked here is not displaced (F6).
     pub(super) fn room(&self, now: Mono) -> Room {
         let Some(member) = self.document.members.get(self.my) else {
@@ -282,7 +282,7 @@ impl Engine {
         (0..self.peers.len()).filter(|at| *at != self.my)
     }
 
-    /// L1, L3: where service `i` is locked now.
+    /// L1, L3: where service `i` is locked now. By the document, which outlives reboots and reaches who was away (L5).
     pub(super) fn lock_of(&self, i: usize, now: Mono) -> Option<u8> {
         if self.breaks(Mutation::IgnoresLocks) {
             return None;
