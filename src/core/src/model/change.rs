@@ -2,15 +2,34 @@
 
 use core::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{ClusterDocument, MAX_DOCUMENT, text};
 
-/// The id of a rule, as SPEC.md has it: `C4`, `F5`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// The id of a rule, as SPEC.md has it: `C4`, `F5`, `PROTOCOL 36`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct RuleId(pub std::borrow::Cow<'static, str>);
+
+/// Most bytes of an id that comes from elsewhere.
+const LONGEST_RULE: usize = 32;
+
+/// Other machines name rules, too, and what they name is shown: what can't be an id becomes `?`. It is no reason to refuse
+/// the rest of what they say; a newer version may have rules that are written otherwise.
+impl<'de> Deserialize<'de> for RuleId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let told = String::deserialize(deserializer)?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b" .-".contains(&b);
+        Ok(
+            if (1..=LONGEST_RULE).contains(&told.len()) && told.bytes().all(plain) {
+                Self(told.into())
+            } else {
+                Self::of("?")
+            },
+        )
+    }
+}
 
 impl RuleId {
     /// A rule that the code names.
@@ -137,4 +156,36 @@ impl ClusterDocument {
 /// SHA-256 of a document's text.
 pub fn hash_of(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An id comes from other machines and is shown as it is.
+    #[test]
+    fn what_can_t_be_the_id_of_a_rule_is_shown_harmlessly() {
+        let read = |told: &str| {
+            let text = serde_json::to_string(told).unwrap();
+            serde_json::from_str::<RuleId>(&text).unwrap().to_string()
+        };
+        for id in ["C4", "PROTOCOL 36", "T1", "S1.2-b"] {
+            assert_eq!(read(id), id);
+        }
+        let long = "A".repeat(LONGEST_RULE + 1);
+        for told in [
+            "",
+            "S1\u{1b}[2J",
+            "\u{9b}2J",
+            "S1\nerror: no",
+            "S\u{202e}1",
+            &long,
+        ] {
+            assert_eq!(read(told), "?", "{told:?}");
+        }
+        // A whole answer is read in spite of it.
+        let problem = r#"{"rule":"\u001b]0;x\u0007","place":"p","what":"w","mend":"m"}"#;
+        let problem: Problem = serde_json::from_str(problem).unwrap();
+        assert_eq!(problem.to_string(), "? p: w; m");
+    }
 }
