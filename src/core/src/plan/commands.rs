@@ -3,7 +3,7 @@
 use super::command::of;
 use crate::model::{
     AddressKind, ClusterDocument, ClusterId, Failover, Instances, Lock, Member, Role, Service,
-    USUAL_MOVES, WithoutMajority, default_priority,
+    Timing, USUAL_MOVES, WithoutMajority, default_priority,
 };
 use crate::plan::{Action, CreateCluster, NewService, Secret, SetCluster, SetService};
 
@@ -24,6 +24,8 @@ pub fn commands(document: &ClusterDocument, wall: u64) -> Commands {
         without_majority: Some(document.without_majority)
             .filter(|w| *w != WithoutMajority::default()),
         arbiter: Some(document.arbiter.clone()).filter(|a| !a.is_empty()),
+        home_healthy_ms: document.timing.home_healthy_ms,
+        clocks_within_ms: document.timing.clocks_within_ms,
         moves_per_hour: Some(document.moves_per_hour).filter(|m| *m != USUAL_MOVES),
         ..SetCluster::of(document.name.clone())
     };
@@ -139,10 +141,12 @@ fn beyond(document: &ClusterDocument) -> Vec<String> {
             found.push(what);
         }
     };
-    note(
-        document.timing != crate::model::Timing::default(),
-        "timing".to_owned(),
-    );
+    let unsaid = Timing {
+        home_healthy_ms: None,
+        clocks_within_ms: None,
+        ..document.timing.clone()
+    };
+    note(unsaid != Timing::default(), "timing".to_owned());
     note(
         document.port != crate::model::DEFAULT_PORT,
         format!("port {}", document.port),

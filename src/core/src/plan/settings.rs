@@ -59,7 +59,7 @@ pub(super) fn set_service(mut draft: Draft<'_>, wanted: &SetService) -> Result<P
     draft.done()
 }
 
-/// U5: what comes of changed settings, of the cluster and of services that both documents have.
+/// U5, C12: what comes of changed settings, of the cluster and of services that both documents have.
 pub(super) fn effects_of(draft: &mut Draft<'_>, old: &ClusterDocument, new: &ClusterDocument) {
     let before = draft.said();
     if (old.hold(), old.wait()) != (new.hold(), new.wait()) {

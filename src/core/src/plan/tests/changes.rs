@@ -56,6 +56,24 @@ fn protocol_1_another_profile_begins_an_epoch() {
 }
 
 #[test]
+fn c12_a_change_that_is_better_made_at_a_quiet_time_says_so() {
+    let quiet = |change: fn(&mut SetCluster)| {
+        let mut wanted = SetCluster::of("c1".parse().unwrap());
+        change(&mut wanted);
+        let plan = world().agreed(&Action::SetCluster(wanted));
+        let when = said(&plan, ConsequenceKind::LowTraffic);
+        when.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        quiet(|wanted| wanted.profile = Some(Profile::Vm)),
+        [
+            "better when little is going on: a service that fails within 15 s of the change waits that long"
+        ]
+    );
+    assert_eq!(quiet(|wanted| wanted.moves_per_hour = Some(9)), [""; 0]);
+}
+
+#[test]
 fn a6_a_further_link_is_each_nodes_own_address_on_a_subnet() {
     let mut w = world();
     let link: IpNet = "198.51.100.0/24".parse().unwrap();

@@ -8,7 +8,7 @@ fn move_to(service: &str, to: Target) -> Action {
 }
 
 #[test]
-fn f8_a_move_orders_says_the_outage_and_whether_it_returns() {
+fn f8_c12_a_move_orders_says_the_outage_when_it_is_best_and_whether_it_returns() {
     let plan = world().agreed(&move_to("web1", Target::Standby));
     let order = plan.order.as_ref().unwrap();
     assert_eq!((order.service.as_str(), order.to.as_str()), ("web1", "sb1"));
@@ -20,6 +20,10 @@ fn f8_a_move_orders_says_the_outage_and_whether_it_returns() {
         [
             "web1 is away while it stops on n1 and starts on sb1: as long as its own stop and start take; connections to it break"
         ]
+    );
+    assert_eq!(
+        said(&plan, ConsequenceKind::LowTraffic),
+        ["better when few clients use web1 (C12)"]
     );
     assert_eq!(
         said(&plan, ConsequenceKind::Fallback),

@@ -121,9 +121,9 @@ fn view(document: &ClusterDocument, at: &BTreeMap<String, NodeName>) -> ClusterV
 }
 
 /// Takes an action into account; a move only changes where a service runs.
-struct Ground {
+pub(super) struct Ground {
     system: SystemDocument,
-    clusters: Vec<ClusterDocument>,
+    pub(super) clusters: Vec<ClusterDocument>,
     at: BTreeMap<String, NodeName>,
 }
 
@@ -349,7 +349,7 @@ proptest! {
 }
 
 /// A pair with one service.
-fn pair() -> Ground {
+pub(super) fn pair() -> Ground {
     let service = NewService {
         name: "web1".parse().unwrap(),
         node: "n1".parse().unwrap(),
@@ -402,6 +402,24 @@ fn f17_the_printed_maintenance_is_the_same_and_its_end_stands_alone() {
         let line = format!("backstay node maintenance n1 --end {with}");
         assert!(Arguments::try_parse_from(words(&line)).is_err(), "{line}");
     }
+}
+
+#[test]
+fn u3_times_that_flags_say_are_printed_and_nothing_is_beyond_them() {
+    let mut ground = pair();
+    ground.carry_out(&Action::SetCluster(SetCluster {
+        home_healthy_ms: Some(600_000),
+        clocks_within_ms: Some(2_500),
+        ..SetCluster::of("shop".parse().unwrap())
+    }));
+    let document = ground.clusters.remove(0);
+    let found = commands(&document, WALL);
+    assert_eq!(found.beyond, [""; 0]);
+    let mut again = Ground::new(1);
+    for line in &found.lines {
+        again.type_in(line);
+    }
+    assert_eq!(comparable(&again.clusters[0]), comparable(&document));
 }
 
 #[test]
