@@ -181,6 +181,8 @@ fn quick() -> Deadlines {
 fn backstay(arguments: &[&str], home: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_backstay"))
         .args(arguments)
+        // Any program of this machine: nothing is installed here.
+        .env("BACKSTAY_AGENT", "/bin/true")
         .args(["--socket", "/nonexistent/agent.sock", "--no-input"])
         .env("HOME", home)
         .env_remove("XDG_CONFIG_HOME")
@@ -312,6 +314,38 @@ fn an_unknown_host_key_is_refused_even_with_yes() {
     let said = text(&out.stderr);
     assert_eq!(out.status.code(), Some(6), "{said}");
     assert!(said.contains(&sshd.host_key().fingerprint()), "{said}");
+}
+
+#[test]
+fn u5_who_adds_a_node_sees_the_plan_before_the_question() {
+    let sshd = Sshd::start("ed25519", |_| {
+        "cat >/dev/null; echo uid=0; echo host=m1; echo arch=x86_64; echo systemd=252; echo end=yes"
+            .to_owned()
+    });
+    let home = tempfile::tempdir().unwrap();
+    let (contact, key) = (sshd.contact().to_string(), sshd.host_key().fingerprint());
+    let user = sshd.path("user");
+    let user = user.to_str().unwrap();
+    let out = backstay(
+        &[
+            "node",
+            "add",
+            &contact,
+            "--name",
+            "n9",
+            "--host-key",
+            &key,
+            "--identity",
+            user,
+        ],
+        home.path(),
+    );
+    let (shown, said) = (text(&out.stdout), text(&out.stderr));
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains("this needs a yes"), "{said}");
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    let step = format!("step make the machine at {contact} the node n9");
+    assert!(shown.contains(&step), "{shown}");
 }
 
 #[test]

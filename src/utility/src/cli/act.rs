@@ -1,6 +1,6 @@
 //! One way for every action: gather, plan, preflight, show, confirm, apply, watch.
 
-use backstay_core::model::NodeName;
+use backstay_core::model::{NodeName, Problem};
 use backstay_core::plan::{Action, MEMBER_AWAY, Plan, Situation, StepKind, plan};
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::failure::{Exit, Failure};
 use crate::ops::apply::{Applied, apply, list, seers};
 use crate::ops::front::{Stage, Told};
 use crate::ops::gather::wall_ms;
-use crate::ops::preflight::{judge, preflight};
+use crate::ops::preflight::{Check, judge, preflight};
 use crate::ops::watch::watch;
 use crate::ops::{Cancel, Picture, contact, needs};
 use crate::output::{json, plan as shown};
@@ -92,7 +92,9 @@ pub(super) fn carry_out(
 ) -> Result<End, Failure> {
     match agree(context, action, picture)? {
         Agreed::End(end) => Ok(end),
-        Agreed::Go(plan) => carry_through(context, &plan, picture),
+        Agreed::Go(plan, installed) => {
+            carry_through(context, &plan, picture).map_err(packages::told(installed))
+        }
     }
 }
 
@@ -100,8 +102,8 @@ pub(super) fn carry_out(
 pub(super) enum Agreed {
     /// Nothing is to be done.
     End(End),
-    /// It is to be carried out.
-    Go(Box<Plan>),
+    /// It is to be carried out; whether packages were installed for it.
+    Go(Box<Plan>, bool),
 }
 
 /// From the plan to the admin's yes.
@@ -114,19 +116,9 @@ pub(super) fn agree(
     picture: &mut Picture,
 ) -> Result<Agreed, Failure> {
     may_change(picture)?;
-    let mut plan = plan_for(action, picture)?;
+    let (mut plan, mut problems, mut checks) = looked_at(action, picture)?;
     let overrides = context.overrides();
-    let (mut problems, mut checks) = if plan.changed {
-        needs::ask(&mut plan, picture);
-        preflight(action, &plan, picture)
-    } else {
-        (Vec::new(), Vec::new())
-    };
-    if let Some(front) = &context.front {
-        front.plan(&plan, &checks);
-    } else if !context.json() {
-        say(&shown::plan(&plan, &checks, &overrides, context.style));
-    }
+    show_plan(context, &plan, &checks);
     let mut installed = false;
     if problems.is_empty() {
         installed = packages::offer(context, &mut plan, picture, (&checks, true))?;
@@ -137,7 +129,7 @@ pub(super) fn agree(
             front.plan(&plan, &checks);
         }
     }
-    let told = |f: Failure| if installed { packages::after(f) } else { f };
+    let told = packages::told(installed);
     judge(problems, &checks, &overrides).map_err(|f| packages::hinted(told(f), &plan, picture))?;
     if !plan.changed {
         finish(context, &plan, &Applied::default(), "nothing to change");
@@ -152,19 +144,58 @@ pub(super) fn agree(
         );
         return Ok(Agreed::End(End::Dry));
     }
-    let yes = context.confirm_named(ends(action), "Go on?");
+    let yes = context.confirm_named(&ends(action, picture), "Go on?");
     yes.map_err(told)?;
-    Ok(Agreed::Go(Box::new(plan)))
+    Ok(Agreed::Go(Box::new(plan), installed))
 }
 
-/// What ends with an action: its name has to be typed.
-pub(super) fn ends(action: &Action) -> Option<&str> {
+/// The plan as things are, and what speaks against it.
+///
+/// # Errors
+/// As [`plan_for`].
+pub(super) fn looked_at(
+    action: &Action,
+    picture: &mut Picture,
+) -> Result<(Plan, Vec<Problem>, Vec<Check>), Failure> {
+    let mut plan = plan_for(action, picture)?;
+    if !plan.changed {
+        return Ok((plan, Vec::new(), Vec::new()));
+    }
+    needs::ask(&mut plan, picture);
+    let (problems, checks) = preflight(action, &plan, picture);
+    Ok((plan, problems, checks))
+}
+
+/// U5: the plan, before anything is asked.
+pub(super) fn show_plan(context: &Context, plan: &Plan, checks: &[Check]) {
+    if let Some(front) = &context.front {
+        front.plan(plan, checks);
+    } else if !context.json() {
+        say(&shown::plan(
+            plan,
+            checks,
+            &context.overrides(),
+            context.style,
+        ));
+    }
+}
+
+/// What ends with an action: its names have to be typed.
+pub(super) fn ends<'a>(action: &'a Action, picture: &'a Picture) -> Vec<&'a str> {
     match action {
-        Action::DeleteCluster { cluster } => Some(cluster.as_str()),
+        Action::DeleteCluster { cluster } => vec![cluster.as_str()],
         Action::RemoveClusterNode { node, .. } | Action::ReplaceNode { node, .. } => {
-            Some(node.as_str())
+            vec![node.as_str()]
         }
-        _ => None,
+        // As with `cluster remove-node`: who is a member now and no longer in what is written.
+        Action::Apply { document } => {
+            let mut living = picture.clusters.iter().filter(|c| !c.deleted);
+            let present = living.find(|c| c.id == document.id);
+            let members = present.into_iter().flat_map(|c| &c.members);
+            let leaves = members.filter(|m| document.member_by_id(m.id).is_none());
+            leaves.map(|m| m.name.as_str()).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -207,14 +238,12 @@ pub(super) fn bring_about(
     Ok(applied)
 }
 
-/// The change is made: a file that can't be written is only told.
+/// The change is made: a file that can't be read or written is only told.
 fn remember(context: &Context, plan: &Plan) {
-    let (Some(path), Ok(mut contacts)) = (&context.contacts_path, context.contacts()) else {
-        return;
-    };
-    if contact::remember(plan, &mut contacts)
-        && let Err(why) = contacts.save(path)
-    {
+    let kept = context.remember(|contacts| {
+        contact::remember(plan, contacts);
+    });
+    if let Err(why) = kept {
         context.note(&why);
     }
 }

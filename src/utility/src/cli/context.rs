@@ -159,6 +159,12 @@ impl Context {
         self.guarded.store(false, Ordering::SeqCst);
     }
 
+    /// What is said to whoever breaks off now.
+    #[cfg(test)]
+    pub(super) fn parting(&self) -> &'static str {
+        *self.parting.lock().unwrap()
+    }
+
     /// What this machine remembers.
     ///
     /// # Errors
@@ -168,6 +174,23 @@ impl Context {
             Some(path) => Contacts::load(path).map_err(|e| Failure::new(Exit::Error, e)),
             None => Ok(Contacts::default()),
         }
+    }
+
+    /// Changes what this machine remembers.
+    ///
+    /// # Errors
+    /// The file can't be read or written; it stays as it is.
+    pub(super) fn remember(&self, change: impl FnOnce(&mut Contacts)) -> Result<(), String> {
+        let Some(path) = &self.contacts_path else {
+            return Ok(());
+        };
+        let before = Contacts::load(path)?;
+        let mut contacts = before.clone();
+        change(&mut contacts);
+        if contacts == before {
+            return Ok(());
+        }
+        contacts.save(path)
     }
 
     /// Which keys are right for a host by what this machine remembers and the options say.
@@ -307,18 +330,20 @@ impl Context {
         }
     }
 
-    /// Asks for the name of what ends, where there is one; else whether to go on. The menu has asked for it before.
+    /// Asks for the name of everything that ends, where something does; else whether to go on. The menu has asked for it
+    /// before.
     ///
     /// # Errors
     /// No, or nobody can be asked.
-    pub(crate) fn confirm_named(&self, name: Option<&str>, question: &str) -> Result<(), Failure> {
-        let Some(name) = name.filter(|_| !self.common.yes && self.front.is_none()) else {
-            return self.confirm(question);
-        };
-        if !self.can_ask() {
+    pub(crate) fn confirm_named(&self, names: &[&str], question: &str) -> Result<(), Failure> {
+        if names.is_empty() || self.common.yes || self.front.is_some() || !self.can_ask() {
             return self.confirm(question);
         }
         between::asks();
+        names.iter().try_for_each(|name| self.typed(name))
+    }
+
+    fn typed(&self, name: &str) -> Result<(), Failure> {
         loop {
             let typed = dialoguer::Input::<String>::new()
                 .with_prompt(format!("Type {name} to go on; nothing cancels"))

@@ -69,7 +69,7 @@ fn one(
     }
     let mut plan = match agree(context, &action(cluster)?, &mut picture)? {
         Agreed::End(_) => return Ok(()),
-        Agreed::Go(plan) => plan,
+        Agreed::Go(plan, _) => plan,
     };
     let mut all = Applied::default();
     loop {

@@ -8,11 +8,15 @@ use backstay_core::model::{ClusterDocument, NodeId, NodeName, SystemRole};
 use backstay_core::plan::Action;
 use serde_json::json;
 
-use super::act::{End, act, carry_out, may_change, plan_for};
+use super::act::{
+    End, act, carry_out, carry_through, finish, looked_at, may_change, plan_for, show_plan,
+};
 use super::args::{NodeVerb, RoleArgument};
 use super::context::{Context, say, say_json};
 use crate::failure::{Changed, Exit, Failure};
+use crate::ops::apply::Applied;
 use crate::ops::gather::wall_ms;
+use crate::ops::preflight::judge;
 use crate::ops::{Crew, Picture, enrol, preflight};
 use crate::output::style::Tone;
 use crate::output::{json, lists};
@@ -349,7 +353,7 @@ pub(super) fn add(context: &Context, host: &Contact, name: &NodeName) -> Result<
     let first = plan_for(&new.action(known.unwrap_or(NodeId(fresh))), &picture)?;
     if context.common.dry_run {
         let problems = found.problems(&host.to_string(), std::env::consts::ARCH);
-        preflight::judge(problems, &[], &context.overrides())?;
+        judge(problems, &[], &context.overrides())?;
         return carry_out(
             context,
             &new.action(known.unwrap_or(NodeId(fresh))),
@@ -357,10 +361,8 @@ pub(super) fn add(context: &Context, host: &Contact, name: &NodeName) -> Result<
         )
         .map(|_| Exit::Done);
     }
+    show_plan(context, &first, &[]);
     if first.changed || !found.active {
-        if let Some(front) = &context.front {
-            front.plan(&first, &[]);
-        }
         context.confirm(&format!(
             "Install the agent on {host} and add it as {name}?"
         ))?;
@@ -379,10 +381,13 @@ fn add_running(context: &Context, host: &Contact, name: &NodeName) -> Result<Exi
     let keys = &[];
     let new = Newcomer { name, host, keys };
     let mut picture = present(context, host)?;
+    may_change(&picture)?;
+    let known = picture.system().node(name).map(|n| n.id);
+    let action = new.action(known.unwrap_or(NodeId(enrol::random()?)));
     if context.common.dry_run {
-        let action = new.action(NodeId(enrol::random()?));
         return carry_out(context, &action, &mut picture).map(|_| Exit::Done);
     }
+    show_plan(context, &plan_for(&action, &picture)?, &[]);
     context.confirm(&format!("Add {host} as {name}?"))?;
     let client = context.handle().open(&Target::Ssh {
         contact: host.clone(),
@@ -437,27 +442,25 @@ impl Newcomer<'_> {
         picture.silent.remove(name);
         picture.crew.add(name.clone(), client);
         self.remember(context)?;
-        // The one question has been answered.
-        let mut yes = context.clone();
-        yes.common.yes = true;
-        match carry_out(&yes, &self.action(id), &mut picture).map_err(half)? {
-            End::Nothing if installed || enrolled => {
-                context.note(&format!(
-                    "{name} was in the system already; its agent was put right"
-                ));
-            }
-            _ => {}
+        // It has been shown and agreed to.
+        let (plan, problems, checks) = looked_at(&self.action(id), &mut picture).map_err(half)?;
+        judge(problems, &checks, &context.overrides()).map_err(half)?;
+        if plan.changed {
+            carry_through(context, &plan, &mut picture).map_err(half)?;
+            return Ok(Exit::Done);
+        }
+        finish(context, &plan, &Applied::default(), "nothing to change");
+        if installed || enrolled {
+            context.note(&format!(
+                "{name} was in the system already; its agent was put right"
+            ));
         }
         Ok(Exit::Done)
     }
 
     fn remember(&self, context: &Context) -> Result<(), Failure> {
-        let Some(path) = &context.contacts_path else {
-            return Ok(());
-        };
-        let mut contacts = context.contacts()?;
-        contacts.remember(self.name.as_str(), self.host, self.keys);
-        contacts.save(path).map_err(|e| {
+        let kept = context.remember(|c| c.remember(self.name.as_str(), self.host, self.keys));
+        kept.map_err(|e| {
             Failure::new(Exit::Error, e).changed(Changed::Yes).hint(
                 "name another file with --contacts; the same command again goes on from there",
             )
@@ -479,12 +482,13 @@ fn remove(context: &Context, node: &NodeName) -> Result<Exit, Failure> {
         Some(Err(error)) => context.note(&format!("{node} could not be told: {error}")),
         None => context.note(&format!("{node} does not answer and was not told")),
     }
-    if let Some(path) = &context.contacts_path {
-        let mut contacts = context.contacts()?;
-        contacts.forget(node.as_str());
-        contacts
-            .save(path)
-            .map_err(|e| Failure::new(Exit::Error, e).changed(Changed::Yes))?;
-    }
+    forget(context, node);
     Ok(Exit::Done)
+}
+
+/// It is removed: a file that can't be read or written is only told.
+pub(super) fn forget(context: &Context, node: &NodeName) {
+    if let Err(why) = context.remember(|contacts| contacts.forget(node.as_str())) {
+        context.note(&why);
+    }
 }

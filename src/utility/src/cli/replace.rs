@@ -4,15 +4,14 @@ use backstay_core::engine::NodeState;
 use backstay_core::model::{NodeId, NodeName, Problem, RuleId};
 use backstay_core::plan::{Action, Plan};
 
-use super::act::{End, carry_out, carry_through, ends, finish, plan_for};
-use super::context::{Context, say};
+use super::act::{End, carry_out, carry_through, finish, looked_at, plan_for, show_plan};
+use super::context::Context;
 use super::node::{agent_path, pin, show_machine, wait_for_agent};
 use crate::failure::{Changed, Exit, Failure};
 use crate::ops::apply::Applied;
 use crate::ops::gather::fact_of;
-use crate::ops::preflight::{judge, preflight};
-use crate::ops::{Picture, enrol, needs};
-use crate::output::plan as shown;
+use crate::ops::preflight::judge;
+use crate::ops::{Picture, enrol};
 use crate::remote::install::{AgentBinary, install, look};
 use crate::remote::ssh::Session;
 use crate::remote::{Contact, HostKey, Pins, RemoteError, Target};
@@ -37,6 +36,13 @@ impl Newcomer<'_> {
 
 /// Runs the verb. Nothing but an idle agent is left on the new machine where something refuses.
 pub(super) fn replace(context: &Context, node: &NodeName, host: &Contact) -> Result<Exit, Failure> {
+    if context.common.install_packages {
+        let what = "`node replace` installs no packages; nothing was changed";
+        return Err(Failure::new(Exit::Usage, what).hint(format!(
+            "without --install-packages it names what {host} lacks before the cluster is changed: install that there, then \
+             the same command again"
+        )));
+    }
     let key = pin(context, host)?;
     let mut picture = context.gatherer()?.gather(&mut |line| context.note(line))?;
     let new = Newcomer { node, host, key };
@@ -53,7 +59,7 @@ pub(super) fn replace(context: &Context, node: &NodeName, host: &Contact) -> Res
     judge(problems, &[], &context.overrides())?;
     // What the rules refuse comes before anything is changed on the machine.
     let first = plan_for(&new.action(NodeId(enrol::random()?)), &picture)?;
-    show(context, &first);
+    show_plan(context, &first, &[]);
     if context.common.dry_run {
         finish(
             context,
@@ -63,7 +69,7 @@ pub(super) fn replace(context: &Context, node: &NodeName, host: &Contact) -> Res
         );
         return Ok(Exit::Done);
     }
-    context.confirm_named(ends(&new.action(NodeId(0))), "Go on?")?;
+    context.confirm_named(&[node.as_str()], "Go on?")?;
     context.guard();
     let installed = install(&session, &host.to_string(), &found, &agent, &mut |line| {
         context.note(&format!("{node}: {line}"));
@@ -87,10 +93,8 @@ pub(super) fn replace(context: &Context, node: &NodeName, host: &Contact) -> Res
     picture.facts.insert(node.clone(), fact);
     let id = enrol::identity(&mut client, node, &picture.system()).map_err(half)?;
     let action = new.action(id);
-    let mut plan = plan_for(&action, &picture).map_err(half)?;
     picture.crew.add(node.clone(), client);
-    needs::ask(&mut plan, &mut picture);
-    let (problems, checks) = preflight(&action, &plan, &picture);
+    let (plan, problems, checks) = looked_at(&action, &mut picture).map_err(half)?;
     judge(problems, &checks, &context.overrides()).map_err(half)?;
     let Some(client) = picture.crew.get(node) else {
         let gone = format!("the agent on {host} no longer answers");
@@ -104,16 +108,8 @@ pub(super) fn replace(context: &Context, node: &NodeName, host: &Contact) -> Res
     let End::Done = carry_through(context, &plan, &mut picture).map_err(half)? else {
         return Ok(Exit::Done);
     };
-    remember(context, &plan, &new)?;
+    remember(context, &plan, &new);
     Ok(Exit::Done)
-}
-
-fn show(context: &Context, plan: &Plan) {
-    if let Some(front) = &context.front {
-        front.plan(plan, &[]);
-    } else if !context.json() {
-        say(&shown::plan(plan, &[], &context.overrides(), context.style));
-    }
 }
 
 /// The system knows the machine under that name, and it is up: the same command was given before.
@@ -162,23 +158,16 @@ fn must_be_silent(picture: &Picture, new: &Newcomer<'_>) -> Result<(), Failure> 
     Err(Failure::new(Exit::Refused, "refused; nothing was changed").problems(vec![problem]))
 }
 
-/// By its new address, as the system has it.
-fn remember(context: &Context, plan: &Plan, new: &Newcomer<'_>) -> Result<(), Failure> {
-    let Some(path) = &context.contacts_path else {
-        return Ok(());
-    };
+/// By its new address, as the system has it. It is done: a file that can't be read or written is only told.
+fn remember(context: &Context, plan: &Plan, new: &Newcomer<'_>) {
     let system = plan.system.as_ref();
     let contact = system.and_then(|s| s.node(new.node)?.contact.parse().ok());
-    let mut contacts = context.contacts()?;
+    let contact = contact.as_ref().unwrap_or(new.host);
     let keys = std::slice::from_ref(&new.key);
-    contacts.remember(
-        new.node.as_str(),
-        contact.as_ref().unwrap_or(new.host),
-        keys,
-    );
-    contacts
-        .save(path)
-        .map_err(|e| Failure::new(Exit::Error, e).changed(Changed::Yes))
+    let kept = context.remember(|c| c.remember(new.node.as_str(), contact, keys));
+    if let Err(why) = kept {
+        context.note(&why);
+    }
 }
 
 #[cfg(test)]

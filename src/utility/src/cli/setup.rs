@@ -11,14 +11,14 @@ use backstay_core::plan::{Action, Aim, CreateCluster, Goal, Plan, command_line};
 use backstay_wire::rpc::{Request, Text};
 use dialoguer::console::Term;
 
-use super::act::{act, carry_out, carry_through, plan_for};
+use super::act::{act, carry_out, carry_through, looked_at, plan_for};
 use super::cluster::document_of;
 use super::context::{Context, say};
 use super::{lab, node, packages};
 use crate::failure::{Changed, Exit, Failure};
 use crate::ops::preflight::{self, judge, preflight};
 use crate::ops::watch::watch;
-use crate::ops::{Picture, enrol, needs};
+use crate::ops::{Picture, enrol};
 use crate::output::plan as shown;
 use crate::output::style::Tone;
 use crate::remote::install::{AgentBinary, look};
@@ -55,7 +55,6 @@ pub(super) fn run(
     // Its questions are the set-up's own.
     let mut own = context.clone();
     own.common.yes = true;
-    own.common.dry_run = false;
     let mut world = World { context: own };
     let mut drive = Drive::new(&mut world, &mut *asker, context.style, context.overrides());
     drive.recorder = recorder;
@@ -214,23 +213,31 @@ impl World {
         }
         done
     }
+}
 
-    /// The plan, if nothing stops it.
-    fn planned(
-        context: &Context,
-        action: &Action,
-        picture: &mut Picture,
-    ) -> Result<(Plan, Vec<preflight::Check>), Failure> {
-        let mut plan = plan_for(action, picture)?;
-        needs::ask(&mut plan, picture);
-        let (mut problems, mut checks) = preflight(action, &plan, picture);
-        // Setup has its own way to ask: here only the flag does it.
-        if packages::offer(context, &mut plan, picture, (&checks, false))? {
-            (problems, checks) = preflight(action, &plan, picture);
-        }
-        judge(problems, &checks, &context.overrides())?;
-        Ok((plan, checks))
+/// The plan in words, if nothing stops it. Nothing is changed: packages that the flag wants come with [`System::create`].
+pub(super) fn proposal(
+    context: &Context,
+    wanted: &CreateCluster,
+    picture: &mut Picture,
+) -> Result<String, Failure> {
+    let action = Action::CreateCluster(wanted.clone());
+    let (plan, problems, mut checks) = looked_at(&action, picture)?;
+    let packages = packages::foreseen(context, &plan, picture, &mut checks);
+    let overrides = context.overrides();
+    judge(problems, &checks, &overrides).map_err(|f| packages::hinted(f, &plan, picture))?;
+    let mut text = shown::plan(&plan, &checks, &overrides, context.style);
+    for words in packages {
+        let line = format!("{words}: installed before anything else, then all is checked again");
+        text.push_str(&context.style.wrap("  packages  ", &line, Tone::Warn));
     }
+    let title = context.style.paint("the same by commands", Tone::Bold);
+    let _ = writeln!(text, "{title}");
+    for line in commands(picture, &plan, wanted) {
+        // Whole, to be copied: not wrapped.
+        let _ = writeln!(text, "  {}", backstay_wire::rpc::clean(&line));
+    }
+    Ok(text)
 }
 
 fn present(picture: &Picture) -> Present {
@@ -447,25 +454,26 @@ impl System for World {
 
     fn plan(&mut self, wanted: &CreateCluster, ignore: &[String]) -> Result<String, Failure> {
         let context = ignoring(&self.context, ignore);
-        let mut picture = self.gather()?;
-        let action = Action::CreateCluster(wanted.clone());
-        let (plan, checks) = Self::planned(&context, &action, &mut picture)?;
-        let mut text = shown::plan(&plan, &checks, &context.overrides(), context.style);
-        let title = context.style.paint("the same by commands", Tone::Bold);
-        let _ = writeln!(text, "{title}");
-        for line in commands(&picture, &plan, wanted) {
-            // Whole, to be copied: not wrapped.
-            let _ = writeln!(text, "  {}", backstay_wire::rpc::clean(&line));
-        }
-        Ok(text)
+        proposal(&context, wanted, &mut self.gather()?)
     }
 
     fn create(&mut self, wanted: &CreateCluster, ignore: &[String]) -> Result<(), Failure> {
         let context = ignoring(&self.context, ignore);
         let mut picture = self.gather()?;
         let action = Action::CreateCluster(wanted.clone());
-        let (plan, _) = Self::planned(&context, &action, &mut picture)?;
-        self.parted(carry_through(&context, &plan, &mut picture).map(|_| ()))
+        let (mut plan, mut problems, mut checks) = looked_at(&action, &mut picture)?;
+        let mut installed = false;
+        if problems.is_empty() {
+            // Setup has its own way to ask: here only the flag does it.
+            installed = packages::offer(&context, &mut plan, &mut picture, (&checks, false))?;
+        }
+        if installed {
+            (problems, checks) = preflight(&action, &plan, &picture);
+        }
+        let told = packages::told(installed);
+        judge(problems, &checks, &context.overrides()).map_err(&told)?;
+        let done = carry_through(&context, &plan, &mut picture);
+        self.parted(done.map(|_| ()).map_err(told))
     }
 
     fn watch(&mut self, cluster: &ClusterName) -> Result<(), Failure> {

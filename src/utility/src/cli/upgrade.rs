@@ -56,7 +56,7 @@ pub(super) fn upgrade(context: &Context, nodes: Vec<NodeName>, all: bool) -> Res
         version: version.clone(),
         found: agents,
     });
-    let Agreed::Go(plan) = agree(context, &action, &mut picture)? else {
+    let Agreed::Go(plan, _) = agree(context, &action, &mut picture)? else {
         return Ok(Exit::Done);
     };
     context.guard();
