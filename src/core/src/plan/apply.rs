@@ -151,6 +151,7 @@ fn services(draft: &mut Draft<'_>, old: &ClusterDocument, new: &ClusterDocument)
     for service in &new.services {
         if let Some(former) = old.service(service.id) {
             kept(draft, old, former, service);
+            wandering(draft, former, new);
             continue;
         }
         if service.id < old.next_service {
@@ -231,6 +232,15 @@ fn kept(draft: &mut Draft<'_>, old: &ClusterDocument, former: &Service, service:
                     former.name
                 ),
             );
+            if let Some(home) = former.home() {
+                draft.say(
+                    ConsequenceKind::Note,
+                    format!(
+                        "{} stays on {home} as an ordinary address if it is there, and goes from every other node (C15)",
+                        alias.ip()
+                    ),
+                );
+            }
         }
     }
     if former.units != service.units || former.commands != service.commands {
@@ -244,6 +254,27 @@ fn kept(draft: &mut Draft<'_>, old: &ClusterDocument, former: &Service, service:
             ConsequenceKind::Outage,
             format!("{0} stops and stays stopped on every node until `backstay service start {0}` (F16)", former.name),
         );
+    }
+}
+
+/// C15: two nodes would have an alias as long as one of them has not heard that it is the other's now.
+fn wandering(draft: &mut Draft<'_>, former: &Service, new: &ClusterDocument) {
+    for alias in former.moving() {
+        let others = new.services.iter().filter(|s| s.id != former.id);
+        let other = others
+            .into_iter()
+            .find(|s| s.moving().any(|a| a.addr() == alias.addr()));
+        if let Some(other) = other {
+            draft.refused.push(refusal(
+                "C15",
+                format!("service {}", other.name),
+                format!("the document gives it {}, which {} has", alias.addr(), former.name),
+                format!(
+                    "take it from {} first, with one document, and give it to {} with the next, when no machine has it any more",
+                    former.name, other.name
+                ),
+            ));
+        }
     }
 }
 

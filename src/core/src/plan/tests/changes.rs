@@ -326,6 +326,22 @@ fn c15_l1_c13_apply_refuses_what_the_actions_refuse() {
 }
 
 #[test]
+fn c15_apply_gives_no_service_what_another_has() {
+    let w = world();
+    let mut written = w.cluster.without_secrets();
+    let first = written.services[0].aliases[0].address;
+    let second = core::mem::replace(&mut written.services[1].aliases[0].address, first);
+    written.services[0].aliases[0].address = second;
+    w.refused(
+        &apply(written),
+        &[
+            "C15 service web2: the document gives it 192.0.2.101, which web1 has; take it from web1 first, with one document, and give it to web2 with the next, when no machine has it any more",
+            "C15 service web1: the document gives it 192.0.2.102, which web2 has; take it from web2 first, with one document, and give it to web1 with the next, when no machine has it any more",
+        ],
+    );
+}
+
+#[test]
 fn c11_apply_makes_a_cluster_that_is_not_there() {
     let mut w = world();
     let written = w.cluster.clone();
