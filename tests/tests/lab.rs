@@ -445,11 +445,16 @@ fn t14_c16_the_dead_are_replaced_or_removed_and_come_back_harmless() {
     until("sb1 is up", |s| state(s, "sb1") == Some("up"));
     // The old one had 192.0.2.21 from its own network configuration, and gives it up.
     on_lab(&["lab", "revive", "sb1"]).unwrap();
-    eventually("the old sb1 has no address of the new one", || {
+    let has = |host: &str, address: &str| {
         let hosts = json(&["lab", "status"])["hosts"].clone();
         let hosts = hosts.as_array().unwrap();
-        let old = hosts.iter().find(|h| h["name"] == "sb1").unwrap();
-        !old["addresses"].to_string().contains("192.0.2.21/")
+        let host = hosts.iter().find(|h| h["name"] == host).unwrap();
+        host["addresses"]
+            .to_string()
+            .contains(&format!("{address}/"))
+    };
+    eventually("the old sb1 has no address of the new one", || {
+        !has("sb1", "192.0.2.21")
     });
     on_lab(&["lab", "kill", "n2"]).unwrap();
     until("the new standby has web2", |s| {
@@ -458,13 +463,26 @@ fn t14_c16_the_dead_are_replaced_or_removed_and_come_back_harmless() {
     let refused = backstay(&["--lab", "--yes", "cluster", "remove-node", "demo", "n2"]).unwrap();
     assert_eq!(refused.status.code(), Some(4), "it must be named as dead");
     on_lab(&["cluster", "remove-node", "demo", "n2", "--force"]).unwrap();
+    eventually("the standby has stopped web2 for good", || {
+        let look = "lab ssh HOST -- systemctl show -p ActiveState --value web2.service";
+        let look: Vec<&str> = look
+            .split(' ')
+            .map(|w| if w == "HOST" { spare } else { w })
+            .collect();
+        !has(spare, "192.0.2.102") && on_lab(&look).unwrap().trim() == "inactive"
+    });
     on_lab(&["lab", "revive", "n2"]).unwrap();
     free("n2");
+    eventually("n2 has its address again", || has("n2", "192.0.2.102"));
     on_lab(&["lab", "kill", "n1"]).unwrap();
     until("n1 is down", |s| state(s, "n1") == Some("down"));
     on_lab(&["cluster", "delete", "demo", "--force"]).unwrap();
+    eventually("the standby has no alias any more", || {
+        !has(spare, "192.0.2.101")
+    });
     on_lab(&["lab", "revive", "n1"]).unwrap();
     free("n1");
+    eventually("n1 has its address again", || has("n1", "192.0.2.101"));
 }
 
 #[test]

@@ -6,10 +6,11 @@
 pub mod checks;
 pub mod fetch;
 mod keeper;
+mod lost;
 mod network;
 #[cfg(test)]
 mod tests;
 
 pub use checks::Machine;
 pub use keeper::Keeper;
-pub(crate) use keeper::lost;
+pub(crate) use lost::lost;

@@ -409,6 +409,7 @@ impl Engine {
         self.hold_for = document.hold();
         self.bounds = bounds(&document);
         self.links.keep(&self.document, &document);
+        self.let_go(&document, now);
         self.move_places(&document, now);
         self.document = document;
         self.adopted = now;

@@ -194,6 +194,7 @@ impl World {
             }),
             Effect::FetchDocument { from, .. } => self.fetch(n, from),
             Effect::RunHooks { .. }
+            | Effect::DropAlias(_) // no change of a simulated document takes one away
             | Effect::FetchSystem { .. }
             | Effect::Record(_)
             | Effect::SendBeats

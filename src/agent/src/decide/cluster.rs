@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay_core::engine::{Engine, MAX_LINKS};
-use backstay_core::model::{
-    AddressKind, ClusterDocument, ClusterId, NodeId, NodeName, Service, ServiceId,
-};
+use backstay_core::model::{ClusterDocument, ClusterId, NodeId, NodeName, Service, ServiceId};
 use backstay_core::time::Mono;
 use backstay_wire::sealed::{Subject, short_hash};
 use backstay_wire::{KeyError, Keys};
@@ -41,6 +39,8 @@ pub(super) struct Paper {
     pub(super) taken_over: Vec<IpNet>,
     /// What the gate guards, for each service.
     aliases: Vec<Aliases>,
+    /// The services that the revision before this one had, too: what ran of them here is stopped.
+    pub(super) ended: Vec<Service>,
 }
 
 /// The addresses of a service that move by the gate.
@@ -99,8 +99,17 @@ impl Paper {
             mine: mine.unwrap_or_default(),
             taken_over: taken_over.unwrap_or_default(),
             others,
+            ended: Vec::new(),
             document,
         })
+    }
+
+    /// This one in the place of an earlier revision.
+    pub(super) fn after(mut self, former: &Self) -> Self {
+        let before = former.document.services.iter();
+        let ended = before.filter(|s| self.document.service(s.id).is_none());
+        self.ended = ended.cloned().collect();
+        self
     }
 
     pub(super) fn other(&self, id: NodeId) -> Option<&Other> {
@@ -162,7 +171,9 @@ impl Cluster {
     }
 
     pub(super) fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.paper.document.service(id)
+        let paper = &self.paper;
+        let ended = || paper.ended.iter().find(|s| s.id == id);
+        paper.document.service(id).or_else(ended)
     }
 
     /// What others need to know to work on a service.
@@ -212,9 +223,7 @@ impl Cluster {
 
 impl Aliases {
     fn of(service: &Service) -> Self {
-        let moves = service.aliases.iter();
-        let moves = moves.filter(|alias| alias.kind == AddressKind::Alias);
-        let nets: Vec<IpNet> = moves.map(|alias| alias.address).collect();
+        let nets: Vec<IpNet> = service.moving().collect();
         Self {
             service: service.id,
             ips: nets.iter().map(IpNet::addr).collect(),

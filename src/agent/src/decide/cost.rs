@@ -160,12 +160,16 @@ impl Ground {
         let run = RunFolder::lock(&Folders::below(folder.path()).run).unwrap();
         let mut decider = Decider::new(Box::new(hands), crew, inbox, run, Pulse::default(), NONCE);
         decider.gathers = false;
-        decide.tell(Input::Enrolled(Some(Identity {
+        let me = Identity {
             name: "n1".parse().unwrap(),
             id: NodeId(1),
             incarnation: 0,
             boot: 1,
-        })));
+        };
+        decide.tell(Input::Enrolled {
+            me: Some(me),
+            lost: Vec::new(),
+        });
         let keys = Keys::new(&document.keys).unwrap();
         let others = (2..=NODES).map(|n| said_by(n, &document)).collect();
         decide.tell(Input::Adopted {

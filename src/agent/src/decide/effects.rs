@@ -49,6 +49,13 @@ impl Decider {
                 }
                 Ok(())
             }
+            Effect::DropAlias(alias) => {
+                let closed = self.hands.close(&[alias.addr()]);
+                let removed = self.hands.remove_address(*alias);
+                removed
+                    .and(closed)
+                    .with_context(|| format!("can't drop {alias}"))
+            }
             Effect::Announce {
                 service,
                 reply_form,
@@ -126,12 +133,16 @@ impl Decider {
         }
     }
 
-    /// Guards what all documents together give this node to hold.
+    /// Guards what all documents together give this node to hold, and what another machine has now (C16).
     pub(super) fn guard(&mut self) -> Result<()> {
+        let is_base = |address: &IpAddr| {
+            let mut mine = self.clusters.values().flat_map(|c| &c.paper.mine);
+            mine.any(|base| base.ip() == *address)
+        };
         let mut all: Vec<IpAddr> = (self.clusters.values())
             .flat_map(|c| c.services_here().map(|s| c.paper.alias_ips(s.id)))
             .flatten()
-            .chain(&self.lost)
+            .chain(self.lost.iter().filter(|lost| !is_base(lost)))
             .copied()
             .collect();
         all.sort_unstable();
@@ -203,7 +214,9 @@ impl Decider {
         let kind = match effect {
             Effect::Persist => "persist",
             Effect::Gate(_) => "gate",
-            Effect::AddAddresses(_) | Effect::RemoveAddresses(_) => "addresses",
+            Effect::AddAddresses(_) | Effect::RemoveAddresses(_) | Effect::DropAlias(_) => {
+                "addresses"
+            }
             Effect::Announce { .. } => "announce",
             _ => "other",
         };

@@ -20,7 +20,12 @@ use crate::store::Identity;
 #[derive(Debug)]
 pub enum Input {
     /// This machine became a node of a system, or (`None`) no longer is one.
-    Enrolled(Option<Identity>),
+    Enrolled {
+        /// Who it is.
+        me: Option<Identity>,
+        /// C16: what it had and another machine has now.
+        lost: Vec<IpAddr>,
+    },
     /// A revision is on disk and holds from now on.
     Adopted {
         /// The document.
@@ -39,7 +44,7 @@ pub enum Input {
     /// The system document that is on disk.
     System(SystemText),
     /// At the agent's start: the node is in no cluster, and guards nothing but what another machine has now (C16).
-    InNone(Vec<IpAddr>),
+    InNone,
     /// A fetched text was refused; it is not to be fetched again.
     NotTaken {
         /// Of which cluster.

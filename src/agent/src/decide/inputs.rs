@@ -36,9 +36,9 @@ impl Decider {
 
     fn input(&mut self, input: Input) {
         match input {
-            Input::Enrolled(me) => {
+            Input::Enrolled { me, lost } => {
                 self.me = me;
-                self.lost.clear();
+                self.lost = lost;
             }
             Input::Adopted {
                 document,
@@ -46,8 +46,7 @@ impl Decider {
                 units,
             } => self.adopt(*document, fresh, &units),
             Input::Left(document) => self.leave(&document),
-            Input::InNone(lost) => {
-                self.lost = lost;
+            Input::InNone => {
                 if let Err(error) = self.guard() {
                     tracing::error!("the gate can't be lifted from what was given back: {error:#}");
                 }
@@ -148,6 +147,7 @@ impl Decider {
             }
         };
         let known: Vec<ServiceId> = if let Some(cluster) = self.clusters.get_mut(&id) {
+            let paper = paper.after(&cluster.paper);
             let former = core::mem::replace(&mut cluster.paper, paper);
             cluster.fetches.begin_anew();
             self.open_links();
@@ -266,6 +266,9 @@ impl Decider {
             return Ok(());
         };
         self.lost.extend(&lost);
+        // The newer text may not have its service any more.
+        let here = cluster.services_here();
+        (self.lost).extend(here.flat_map(|s| cluster.paper.alias_ips(s.id)));
         self.guard()?;
         let mut result = self.hands.close(&lost);
         for service in cluster.services_here() {

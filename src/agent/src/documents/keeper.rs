@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use backstay_core::model::{
     ClusterDocument, ClusterId, ClusterName, DocumentError, NodeId, NodeName, SystemDocument,
 };
@@ -14,6 +15,7 @@ use backstay_wire::rpc::{Code, Done, Facts, Fault, Hello, NEWEST};
 use backstay_wire::sealed::Subject;
 
 use super::checks::{self, Machine, Place};
+use super::lost::{LostAddresses, guarded_here, had, lost};
 use super::network::NetworkWork;
 use crate::decide::{Errand, Input, Outbox, SystemText};
 use crate::fault::{bad_document, disk, fault, refused};
@@ -33,6 +35,7 @@ pub struct Keeper {
     decide: Outbox,
     writable: bool,
     pub(super) network: NetworkWork,
+    pub(super) lost: LostAddresses,
     /// U11: why the viewers' keys are not as the system document has them.
     shut_out: Option<String>,
     /// What others have decided and the disk did not take; each is said once.
@@ -63,6 +66,7 @@ impl Keeper {
             decide,
             writable: true,
             network: NetworkWork::default(),
+            lost: LostAddresses::read(&folders.state).context("can't read what was lost")?,
             shut_out: None,
             unkept: Vec::new(),
         };
@@ -76,7 +80,7 @@ impl Keeper {
 
     /// Everything that is kept, for a decision loop that knows nothing yet.
     fn tell_all(&mut self) {
-        self.decide.tell(Input::Enrolled(self.me.clone()));
+        self.tell_identity();
         self.tell_system();
         let all: Vec<_> = self.shelf.present().cloned().collect();
         for document in all {
@@ -84,9 +88,15 @@ impl Keeper {
         }
         // C15: an agent that was killed while it left its last cluster may have left what it gave back closed.
         if !self.shelf.has_unreadable() && self.shelf.present().next().is_none() {
-            self.decide.tell(Input::InNone(self.lost_for_good(true)));
+            self.decide.tell(Input::InNone);
         }
         self.tell_staged();
+    }
+
+    fn tell_identity(&self) {
+        let in_none = self.shelf.present().next().is_none();
+        let (me, lost) = (self.me.clone(), self.lost_for_good(in_none));
+        self.decide.tell(Input::Enrolled { me, lost });
     }
 
     /// With what runs here now: an engine speaks only when it knows.
@@ -191,8 +201,8 @@ impl Keeper {
             .write(&identity)
             .map_err(|e| disk("keep the node's identity", &e))?;
         let identity = identity.numbered(1);
-        self.me = Some(identity.clone());
-        self.decide.tell(Input::Enrolled(Some(identity)));
+        self.me = Some(identity);
+        self.tell_identity();
         Ok(CHANGED)
     }
 
@@ -214,7 +224,7 @@ impl Keeper {
             .and_then(|()| self.shelf.remove_system())
             .map_err(|e| disk("forget the node's identity", &e))?;
         self.me = None;
-        self.decide.tell(Input::Enrolled(None));
+        self.tell_identity();
         self.tell_system();
         self.let_viewers_in();
         Ok(CHANGED)
@@ -397,6 +407,11 @@ impl Keeper {
             .shelf
             .get_by_id(document.id)
             .is_none_or(|s| s.present.is_none());
+        if let Some(me) = &self.me
+            && self.lost.found(&document, me)?
+        {
+            self.tell_identity();
+        }
         // S7: what it may hold is closed at the next boot, even if this one ends between two lines of this.
         self.write_guarded(Some(&document))?;
         self.shelf.adopt(document.clone())?;
@@ -415,6 +430,7 @@ impl Keeper {
             .map(|me| document.replaced(me.id).is_some());
         // C16: what another machine has now is not this one's at boot either.
         let mine = if replaced == Some(true) {
+            self.lose(document)?;
             Vec::new()
         } else {
             self.at_boot()
@@ -443,6 +459,21 @@ impl Keeper {
         self.decide.tell(Input::Left(Box::new(document.clone())));
         self.tell_staged();
         Ok(())
+    }
+
+    /// C16: by this document another machine took the place of this one.
+    fn lose(&mut self, document: &ClusterDocument) -> std::io::Result<()> {
+        let Some(me) = &self.me else { return Ok(()) };
+        let stored = self.shelf.get_by_id(document.id);
+        // The newer text may not have its service any more.
+        let before = stored.and_then(|s| s.present.as_ref());
+        let before = before.into_iter().flat_map(|before| had(before, me));
+        let elsewhere: Vec<IpAddr> = (self.shelf.present().filter(|d| d.id != document.id))
+            .flat_map(|d| had(d, me))
+            .collect();
+        let all = before.chain(lost(document, me, true));
+        self.lost
+            .add(all.filter(|address| !elsewhere.contains(address)))
     }
 
     /// S7, A5: what the next boot must find. Failing is said; the present boot goes on.
@@ -492,11 +523,12 @@ impl Keeper {
 
     /// C16: what another machine has now.
     fn lost_for_good(&self, in_none: bool) -> Vec<IpAddr> {
-        let Some(me) = &self.me else {
-            return Vec::new();
-        };
-        let left = self.shelf.last_texts();
-        left.flat_map(|left| lost(left, me, in_none)).collect()
+        let mut all = self.lost.all().to_vec();
+        if let Some(me) = &self.me {
+            let left = self.shelf.last_texts();
+            all.extend(left.flat_map(|left| lost(left, me, in_none)));
+        }
+        all
     }
 
     fn keep_system(&mut self, document: SystemDocument) -> std::io::Result<()> {
@@ -560,30 +592,4 @@ fn newer(me: &NodeName, error: &DocumentError) -> Option<Fault> {
             unknown.what
         ),
     ))
-}
-
-/// C16: the addresses that were this node's and are another machine's: its aliases, and its bases, too, once it is in
-/// no cluster that it must hear.
-pub(crate) fn lost(document: &ClusterDocument, me: &Identity, in_none: bool) -> Vec<IpAddr> {
-    let Some((former, _)) = document.replaced(me.id) else {
-        return Vec::new();
-    };
-    let bases = former.bases.iter().map(ipnet::IpNet::addr);
-    guarded_here(document, me)
-        .chain(bases.filter(|_| in_none))
-        .collect()
-}
-
-/// The aliases that a document gives this node to hold.
-pub(crate) fn guarded_here<'a>(
-    document: &'a ClusterDocument,
-    me: &'a Identity,
-) -> impl Iterator<Item = IpAddr> + 'a {
-    document
-        .services
-        .iter()
-        .filter(|service| service.nodes.contains(&me.name))
-        .flat_map(|service| &service.aliases)
-        .filter(|alias| alias.kind == backstay_core::model::AddressKind::Alias)
-        .map(backstay_core::model::Alias::ip)
 }

@@ -13,6 +13,9 @@ use crate::host::network::Wanted;
 /// After this time a base goes although connections use it.
 const PATIENCE: Duration = Duration::from_mins(10);
 
+/// How often an alias that is missing is tried to be put on.
+const AGAIN: Duration = Duration::from_mins(1);
+
 /// What is still to be done.
 #[derive(Debug, Default)]
 pub(super) struct NetworkWork {
@@ -25,16 +28,21 @@ pub(super) struct NetworkWork {
     pub(super) given_back: Vec<IpAddr>,
     /// Aliases that are the machine's own again and not on it.
     missing: Vec<IpNet>,
+    /// When they could not be put on.
+    tried: Option<Instant>,
 }
 
 impl Keeper {
     /// Brings the configuration files to what the documents say. Failing is said and tried again.
     pub(super) fn settle_network(&mut self) {
+        if self.shelf.has_unreadable() {
+            return; // what an agent that was put back can't read may have an alias
+        }
         let wanted = self.wanted();
         let settled = self.machine.settle_network(&wanted);
         let undone = settled.is_err();
         match settled {
-            Ok(missing) => self.network.missing.extend(missing),
+            Ok(missing) => self.network.missing = missing,
             Err(error) if !self.network.undone => tracing::error!(
                 "C15: the host's network configuration is not yet what it should be: {error:#}; the gate keeps the aliases closed at boot"
             ),
@@ -50,16 +58,24 @@ impl Keeper {
         let moving: Vec<IpAddr> = services.flat_map(|s| &s.aliases).map(Alias::ip).collect();
         let mut missing = core::mem::take(&mut self.network.missing);
         missing.retain(|alias| !moving.contains(&alias.addr()));
-        for alias in missing {
-            if let Err(error) = self.machine.put_on(alias) {
-                tracing::error!("C15: {alias} stays off until the next boot: {error:#}");
+        let tried = self.network.tried.take();
+        missing.retain(|alias| {
+            let put_on = self.machine.put_on(*alias);
+            if let (Err(error), None) = (&put_on, tried) {
+                tracing::error!(
+                    "C15: {alias} is this machine's again and not on it: {error:#}; tried again every minute"
+                );
             }
-        }
+            put_on.is_err()
+        });
+        self.network.tried = (!missing.is_empty()).then(Instant::now);
+        self.network.missing = missing;
     }
 
     /// What could not be done before, and bases that nobody uses any more.
     pub fn look_at_network(&mut self) {
-        if self.network.undone {
+        let again = self.network.tried.is_some_and(|at| at.elapsed() >= AGAIN);
+        if self.network.undone || again {
             self.settle_network();
             self.put_on_missing();
         }
@@ -108,7 +124,9 @@ impl Keeper {
         let left = self.shelf.left().flat_map(|d| &d.services);
         Wanted {
             at_boot: self.at_boot(),
-            taken: left.flat_map(|s| &s.aliases).map(Alias::ip).collect(),
+            taken: (left.flat_map(|s| &s.aliases).map(Alias::ip))
+                .chain(self.lost.all().iter().copied())
+                .collect(),
             bases: members.flat_map(|m| m.bases.iter().copied()).collect(),
             given_back: self.network.given_back.clone(),
         }

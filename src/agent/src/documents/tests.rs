@@ -418,6 +418,48 @@ fn c16_a_node_that_was_replaced_keeps_what_it_lost_closed_and_is_free() {
     );
 }
 
+/// The old machine is switched on long after: its service has left the cluster, and the machine becomes another node.
+#[test]
+fn c16_what_was_lost_is_kept_whatever_becomes_of_the_service_and_of_the_machine() {
+    let mut office = office();
+    let one = cluster(1);
+    office.commit(&one);
+    let me = identity(1);
+    let guarded_file = office.folders.guarded();
+    let guarded = |address: IpAddr| {
+        let text = std::fs::read_to_string(&guarded_file).unwrap();
+        let mut words = text.split([' ', ',', '\n']);
+        words.any(|word| word == address.to_string())
+    };
+    let alias = one.services[0].aliases[0].ip();
+    let base = one.member_by_id(me.id).unwrap().bases[0].addr();
+    let mut after = replaced(&one);
+    after.services.remove(0);
+    after.bases.remove(0);
+    after.members.retain(|m| m.name != me.name); // the replacement has left the cluster, too
+    office.fetched(&after);
+    assert!(office.keeper.document(&one.name).is_err());
+    assert!(guarded(alias) && guarded(base));
+    let new = NodeId(7);
+    office.keeper.enrol(me.name.clone(), new).unwrap();
+    let with_it = |mut document: ClusterDocument| {
+        let member = document.members.iter_mut().find(|m| m.id == me.id);
+        member.unwrap().id = new;
+        document
+    };
+    let other = with_it(cluster(2));
+    office.commit(&other);
+    assert!(guarded(alias) && guarded(base), "it is in another cluster");
+    office.fetched(&deleted(&other));
+    assert!(guarded(alias) && guarded(base), "and in none again");
+    // A document that gives them to this machine makes them its own again.
+    let mut given = with_it(cluster(1));
+    (given.id, given.name) = (cluster(3).id, cluster(3).name);
+    office.commit(&given);
+    assert!(guarded(alias) && !guarded(base));
+    assert!(office.keeper.lost.all().is_empty());
+}
+
 /// C15, C16: killed while it left its last cluster, an agent may have left the gate closed for what was given back.
 #[test]
 fn c15_a_start_in_no_cluster_guards_only_what_another_machine_has() {
@@ -432,21 +474,24 @@ fn c15_a_start_in_no_cluster_guards_only_what_another_machine_has() {
         assert!(keeper.identity().is_some());
         Keeper::open(folders, &run, machine, decide).unwrap();
         let all = std::iter::from_fn(|| inbox.take());
-        let lists = all.filter_map(|input| match input {
-            Input::InNone(lost) => Some(lost),
-            _ => None,
-        });
-        lists.collect::<Vec<_>>()
+        let mut told = (Vec::new(), false);
+        for input in all {
+            match input {
+                Input::Enrolled { lost, .. } => told.0 = lost,
+                Input::InNone => told.1 = true,
+                _ => {}
+            }
+        }
+        told
     };
-    let none: Vec<IpAddr> = Vec::new();
-    assert_eq!(told_at_start(office()), [none]);
+    assert_eq!(told_at_start(office()), (Vec::new(), true));
     let one = cluster(1);
     let mut member = office();
     member.commit(&one);
-    assert!(told_at_start(member).is_empty());
+    assert_eq!(told_at_start(member), (Vec::new(), false));
     let mut left = office();
     left.commit(&one);
     left.fetched(&replaced(&one));
-    let lost = told_at_start(left).concat();
-    assert!(lost.contains(&one.services[0].aliases[0].ip()));
+    let (lost, in_none) = told_at_start(left);
+    assert!(in_none && lost.contains(&one.services[0].aliases[0].ip()));
 }

@@ -132,9 +132,7 @@ impl Machine for ThisMachine {
 
     fn settle_network(&mut self, wanted: &Wanted) -> Result<Vec<IpNet>> {
         let interfaces = Network::open()?.interfaces()?;
-        let missing = self.boot.missing(wanted, &interfaces);
-        self.boot.settle(wanted, &interfaces)?;
-        Ok(missing)
+        self.boot.settle(wanted, &interfaces)
     }
 
     fn put_on(&mut self, alias: IpNet) -> Result<()> {
@@ -149,7 +147,7 @@ impl Machine for ThisMachine {
         network.add_base(interface.index, alias)?;
         Announcer::open(&interface.name)?.announce(alias.addr(), Form::Request)?;
         tracing::info!("C15: {alias} is on {} again", interface.name);
-        Ok(())
+        self.boot.is_on(alias)
     }
 
     fn release_bases(&mut self, wanted: &Wanted, at_once: bool) -> Result<bool> {

@@ -1,15 +1,60 @@
 //! What a new document and a new start make of what is known; what an agent leaves to its next start.
 
-use crate::model::MAX_SERVICES;
+use crate::model::{ClusterDocument, MAX_SERVICES, RuleId};
 use crate::time::Mono;
 
 use super::lifecycle::{Event, Phase};
 use super::local::{self, Local, Standing};
 use super::membership::Peer;
 use super::why::Why;
-use super::{Effect, Engine, GateOp, RunHold, RunMoves, RunRecord, RunState};
+use super::{Effect, Engine, GateOp, Record, RunHold, RunMoves, RunRecord, RunState, Stage};
 
 impl Engine {
+    /// What this node carries for others and the next document no longer gives it: by then nobody would know it any
+    /// more, and what the gate does not guard is open. What is at home stays there as ordinary addresses (C15), unless
+    /// others have them now.
+    pub(super) fn let_go(&mut self, next: &ClusterDocument, now: Mono) {
+        let former = &self.document;
+        let Some(me) = former.member_by_id(self.me) else {
+            return;
+        };
+        let stays = !next.deleted && next.member_by_id(self.me).is_some();
+        for (service, local) in former.services.iter().zip(&self.services) {
+            if !service.nodes.contains(&me.name) {
+                continue;
+            }
+            let at_home = service.home() == Some(&me.name);
+            let here = local.put_up || local.phase != Phase::Idle;
+            for alias in service.moving() {
+                let mut holders = next
+                    .services
+                    .iter()
+                    .filter(|s| s.moving().any(|a| a == alias));
+                let given = stays && holders.clone().any(|s| s.nodes.contains(&me.name));
+                let others = holders.next().is_some();
+                if here && !given && (others || !at_home) {
+                    self.effects.push_back(Effect::DropAlias(alias));
+                }
+            }
+            let gone = !stays || next.service(service.id).is_none();
+            if gone && !at_home && (here || local.units_run == Some(true)) {
+                self.effects.push_back(Effect::StopUnits(service.id));
+                let (service, node) = (&service.name, &me.name);
+                let sentence =
+                    format!("{service} stops on {node} for good: its cluster no longer has it");
+                self.effects.push_back(Effect::Record(Record {
+                    at: now,
+                    service: Some(local.id),
+                    term: local.highest,
+                    rule: RuleId::of("C16"),
+                    sentence,
+                    stage: Some(Stage::Closed),
+                    took_us: None,
+                }));
+            }
+        }
+    }
+
     /// Brings peers and services into the document's order, keeping what is known of them.
     pub(super) fn align(&mut self, now: Mono) {
         let me = self.me;

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{NodeId, RuleId, ServiceId};
@@ -19,6 +20,8 @@ pub enum Effect {
     AddAddresses(ServiceId),
     /// Take the service's aliases off the interface; not there is well.
     RemoveAddresses(ServiceId),
+    /// Close an alias that the document no longer gives this node, and take it off the interface; not there is well.
+    DropAlias(IpNet),
     /// A1: announce the service's aliases now; `reply_form` alternates.
     Announce {
         /// Whose aliases.

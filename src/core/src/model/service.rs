@@ -73,6 +73,13 @@ impl Service {
         self.nodes.first()
     }
 
+    /// The addresses that move with it by the gate, with prefix.
+    pub fn moving(&self) -> impl Iterator<Item = IpNet> {
+        let moves = self.aliases.iter();
+        let moves = moves.filter(|alias| alias.kind == AddressKind::Alias);
+        moves.map(|alias| alias.address)
+    }
+
     /// F12: the units that may be started on one of its nodes.
     pub fn units_on(&self, node: &NodeName) -> impl Iterator<Item = &str> {
         let home = self.home() == Some(node);

@@ -310,7 +310,11 @@ impl Bench {
         }
         let engine = self.nodes[first].engine.as_ref().expect("alive");
         let (document, view) = (engine.document().clone(), engine.view(Mono(self.now)));
-        for (s, place) in self.places().into_iter().enumerate() {
+        let ids: Vec<ServiceId> = self.doc().services.iter().map(|s| s.id).collect();
+        for (id, place) in ids.into_iter().zip(self.places()) {
+            let Some(s) = document.services.iter().position(|s| s.id == id) else {
+                continue; // it has left the document
+            };
             let flaps = (view.alarms.iter()).any(|a| a.active && a.id == "flapping");
             if let Some((rule, what)) = self.misplaced(&document, s, &place, &alive, flaps) {
                 let names: Vec<_> = place.iter().map(|n| self.name(*n)).collect();

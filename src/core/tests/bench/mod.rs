@@ -341,6 +341,15 @@ impl Bench {
                     self.watch_gates();
                 }
             }
+            Effect::DropAlias(alias) => {
+                let services = &self.doc().services;
+                let of = services.iter().find(|s| s.moving().any(|a| a == alias));
+                let service = of.expect("a service").id;
+                self.nodes[n].slots.retain(|(s, _), _| *s != service);
+                self.nodes[n].up.remove(&service);
+                self.watch_gates();
+                self.tell(n, "drops the alias of", service);
+            }
             Effect::Announce {
                 service,
                 reply_form,

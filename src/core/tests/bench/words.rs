@@ -355,6 +355,11 @@ impl Bench {
                 document.keys = ids.iter().map(|id| key(id)).collect();
             }
             (["replace", node], _) => replace(&mut document, node),
+            (["without", _], Some(service)) => {
+                let id = service.id;
+                document.services.retain(|s| s.id != id);
+                document.bases.retain(|b| b.service != id);
+            }
             (["end-maintenance", node], _) => maintain(&mut document, node, None),
             (["unlock", _], Some(service)) => service.lock = None,
             (["stop", _], Some(service)) => service.stopped = true,

@@ -41,6 +41,8 @@ pub struct Wanted {
 struct Kept {
     /// Bases that this machine did not have before: gone again when it is no longer a member.
     bases: Vec<IpNet>,
+    /// Aliases that are this machine's own again and were not on it yet.
+    missing: Vec<IpNet>,
     file: Vec<Changed>,
 }
 
@@ -70,13 +72,16 @@ impl BootFiles {
         }
     }
 
-    /// Brings the files to what is wanted. Done already: nothing is written.
+    /// Brings the files to what is wanted. Done already: nothing is written. Answers which aliases are this machine's
+    /// again and not on it: it was booted by the configuration that was taken back. They are answered until they are
+    /// there ([`BootFiles::is_on`]).
     ///
     /// # Errors
     /// What could not be done; the rest was.
-    pub fn settle(&self, wanted: &Wanted, interfaces: &[Interface]) -> Result<()> {
+    pub fn settle(&self, wanted: &Wanted, interfaces: &[Interface]) -> Result<Vec<IpNet>> {
         let mut kept = self.kept()?;
         self.note_bases(&mut kept, wanted, interfaces)?;
+        self.note_missing(&mut kept, wanted, interfaces)?;
         let mut failed = Vec::new();
         let mut settled: Vec<IpAddr> = Vec::new();
         for place in (0..kept.file.len()).rev() {
@@ -101,23 +106,20 @@ impl BootFiles {
             }
         }
         if failed.is_empty() {
-            Ok(())
+            Ok(kept.missing)
         } else {
             Err(anyhow!("{}", failed.join("; ")))
         }
     }
 
-    /// Aliases that are this machine's again and not on it: it was booted by the configuration that
-    /// [`BootFiles::settle`] is about to take back.
-    pub fn missing(&self, wanted: &Wanted, interfaces: &[Interface]) -> Vec<IpNet> {
-        let elsewhere = |alias: IpAddr| {
-            let stays = wanted.at_boot.iter().any(|w| w.alias.addr() == alias);
-            stays || wanted.taken.contains(&alias) || interfaces.iter().any(|i| i.carries(alias))
-        };
-        let files = self.kept().unwrap_or_default().file.into_iter();
-        let mut aliases: Vec<IpNet> = files.flat_map(|f| f.swapped).map(|s| s.alias).collect();
-        aliases.retain(|alias| !elsewhere(alias.addr()));
-        aliases
+    /// An alias that was answered as missing is on the machine.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn is_on(&self, alias: IpNet) -> Result<()> {
+        let mut kept = self.kept()?;
+        kept.missing.retain(|known| *known != alias);
+        self.keep(&kept)
     }
 
     /// The bases that the agent has put on and that no document gives this node any more.
@@ -151,6 +153,30 @@ impl BootFiles {
             }
         }
         if kept.bases != before {
+            self.keep(kept)?;
+        }
+        Ok(())
+    }
+
+    /// On record before the file is taken back, which tells of it no more.
+    fn note_missing(
+        &self,
+        kept: &mut Kept,
+        wanted: &Wanted,
+        interfaces: &[Interface],
+    ) -> Result<()> {
+        let swapped = kept.file.iter().flat_map(|f| &f.swapped);
+        let mut all: Vec<IpNet> = swapped.map(|s| s.alias).collect();
+        all.extend(&kept.missing);
+        all.sort_unstable();
+        all.dedup();
+        let elsewhere = |alias: IpAddr| {
+            let stays = wanted.at_boot.iter().any(|w| w.alias.addr() == alias);
+            stays || wanted.taken.contains(&alias) || interfaces.iter().any(|i| i.carries(alias))
+        };
+        all.retain(|alias| !elsewhere(alias.addr()));
+        if all != kept.missing {
+            kept.missing = all;
             self.keep(kept)?;
         }
         Ok(())
@@ -488,20 +514,26 @@ mod tests {
         let mut booted = eth0();
         booted.addresses[0].net = one().base;
         let there = [booted];
-        let missing = |wanted: &Wanted, there: &[Interface]| host.files.missing(wanted, there);
-        let deleted = Wanted::default();
-        assert_eq!(missing(&deleted, &there), [one().alias]);
-        assert!(missing(&deleted, &[eth0()]).is_empty(), "it is there");
+        let missing = |wanted: &Wanted| host.files.settle(wanted, &there).unwrap();
         let member = Wanted {
             at_boot: vec![one()],
             ..Wanted::default()
         };
-        assert!(missing(&member, &there).is_empty(), "still an alias");
+        assert!(missing(&member).is_empty(), "still an alias");
         let replaced = Wanted {
             taken: vec![one().alias.addr()],
             ..Wanted::default()
         };
-        assert!(missing(&replaced, &there).is_empty(), "C16: another's now");
+        assert!(missing(&replaced).is_empty(), "C16: another's now");
+        let deleted = Wanted::default();
+        assert_eq!(missing(&deleted), [one().alias]);
+        assert_eq!(host.text(), LAN);
+        assert_eq!(missing(&deleted), [one().alias], "the agent was killed");
+        host.files.is_on(one().alias).unwrap();
+        assert!(missing(&deleted).is_empty());
+        host.settle(&[one()]);
+        let there = host.files.settle(&deleted, &[eth0()]).unwrap();
+        assert!(there.is_empty(), "it is there");
     }
 
     #[test]
