@@ -3,6 +3,9 @@
 //! Each test has its own sshd with keys of its own in a folder of its own. Needs root and Debian's
 //! `openssh-server`, `openssh-client` and `python3`; without them the tests fail and say so.
 
+#[path = "ssh/upgrade.rs"]
+mod upgrade;
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -28,7 +31,7 @@ hello = {"version": 1, "agent": "0.1.0-test", "node": "n1", "id": "0000000000000
 for line in sys.stdin:
     call = json.loads(line)
     value = {"hello": hello, "system-get": {"text": system}, "status": {"clusters": []},
-             "facts": {"hostname": "n1\x1b[2J"}}.get(call["method"])
+             "facts": {"hostname": "n1\x1b[2J"}, "lock": {"changed": True}, "unlock": {"changed": True}}.get(call["method"])
     if value is None:
         reply = {"reply": "failed", "id": call["id"], "error": {"code": "unsupported", "message": "no"}}
     else:
@@ -375,6 +378,12 @@ fn a_command_is_run_to_its_end_with_input_and_status() {
     assert!(out.text().ends_with(" 3000000"), "{}", out.text());
     let out = session.run("echo bad >&2; exit 3", &[], limit).unwrap();
     assert_eq!((out.status, out.complaint().as_str()), (3, "bad"));
+    // A command that a signal kills has no status at all.
+    let out = session
+        .run("echo bad >&2; kill -SEGV $$", &[], limit)
+        .unwrap();
+    assert_ne!(out.status, 0);
+    assert_eq!(out.complaint(), "killed by SIGSEGV");
     let error = session
         .run("sleep 5", &[], Duration::from_millis(300))
         .unwrap_err();

@@ -189,30 +189,34 @@ fn one(
         Err((failure, _)) if failure.changed == Changed::No => return Err(of(failure)),
         Err(put) => put,
     };
-    say(&format!("{}; its former agent is put back", why.message));
-    if let Err(worse) = put_back(&session, &replaced) {
-        return Err(of(Failure::new(
-            Exit::Error,
-            format!(
-                "{}, and its former agent could not be put back: {}",
-                why.message, worse.message
-            ),
-        )
-        .hint(format!(
-            "look at {name} now: `systemctl status backstay-agent`"
-        ))
-        .changed(Changed::Yes)));
-    }
-    let after = well(name, plan, picture, (roll, None), all, &mut say);
-    let after = after.map_or_else(
-        |still| format!(", but {still}"),
-        |()| ", and it is well".to_owned(),
-    );
-    Err(of(Failure::new(
-        Exit::Error,
-        format!("{}; its former agent is back{after}", why.message),
-    )
-    .hint("`journalctl -u backstay-agent` there says why")))
+    say(&format!("{}; going back to its former agent", why.message));
+    // The answer may be missing because the session broke.
+    drop(session);
+    let back = open(name, picture, roll.gatherer, roll.ssh)
+        .and_then(|session| put_back(&session, &replaced));
+    let failed = |said: String| of(Failure::new(Exit::Error, format!("{}{said}", why.message)));
+    let look_now = format!("look at {name} now: `systemctl status backstay-agent`");
+    let back = match back {
+        Ok(Some(back)) => back,
+        Ok(None) => {
+            let said = "; no former agent is kept there, so the one in place stays".to_owned();
+            return Err(failed(said).hint(look_now).changed(Changed::Yes));
+        }
+        Err(worse) => {
+            let said = format!(
+                ", and its former agent could not be put back: {}",
+                worse.message
+            );
+            return Err(failed(said).hint(look_now).changed(Changed::Yes));
+        }
+    };
+    let (after, changed) = match well(name, plan, picture, (roll, None), all, &mut say) {
+        Ok(()) => (", and it is well".to_owned(), Changed::No),
+        Err(still) => (format!(", but {still}"), Changed::Yes),
+    };
+    Err(failed(format!("; {back}{after}"))
+        .hint("`journalctl -u backstay-agent` there says why")
+        .changed(changed))
 }
 
 /// Waits until the node's agent answers as that version, and every member sees all as it was. Else: why not.

@@ -45,6 +45,7 @@ echo arch=$(uname -m)
 command -v nft >/dev/null 2>&1 && echo nft=yes || { [ -x /usr/sbin/nft ] && echo nft=yes; }
 echo free_kib=$(df -Pk /usr 2>/dev/null | awk 'NR==2{print $4}')
 [ -f AGENT ] && echo agent=$(sha256sum AGENT | cut -d' ' -f1)
+[ -f AGENT.former ] && echo former=$(sha256sum AGENT.former | cut -d' ' -f1)
 RUNNING=$(systemctl show -P MainPID backstay-agent.service 2>/dev/null)
 [ ${RUNNING:-0} != 0 ] && echo running=$(sha256sum /proc/$RUNNING/exe | cut -d' ' -f1)
 echo files=$(cat FILES 2>/dev/null | sha256sum | cut -d' ' -f1)
@@ -69,6 +70,8 @@ pub struct Found {
     pub free_kib: Option<u64>,
     /// SHA-256 of the agent that is there.
     pub agent: Option<String>,
+    /// SHA-256 of the agent that was kept when that one was put there.
+    pub former: Option<String>,
     /// SHA-256 of the agent that runs: it may be a former one.
     pub running: Option<String>,
     /// SHA-256 over all that is put there besides the agent.
@@ -94,6 +97,7 @@ impl Found {
                 "nft" => found.nft = true,
                 "free_kib" => found.free_kib = value.parse().ok(),
                 "agent" => found.agent = Some(value.to_owned()),
+                "former" => found.former = Some(value.to_owned()),
                 "running" => found.running = Some(value.to_owned()),
                 "files" => found.files = Some(value.to_owned()),
                 "active" => found.active = value == "active",
@@ -102,6 +106,16 @@ impl Found {
             }
         }
         whole.then_some(found)
+    }
+
+    /// An upgrade was broken off between putting an agent in its place and running it: what it kept is what runs. Or
+    /// nothing does, and that agent is the one (by its hash) that is to be put there again.
+    pub(super) fn broken_off(&self, again: &str) -> bool {
+        let due = match &self.running {
+            Some(running) => self.former.as_ref() == Some(running),
+            None => self.former.is_some() && self.agent.as_deref() == Some(again),
+        };
+        due && self.former != self.agent
     }
 
     /// The checks before an installation by their names, each with what is wrong and how to mend it.

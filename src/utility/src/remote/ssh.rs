@@ -25,6 +25,9 @@ mod code {
 /// Most bytes of a far command's error output that are kept.
 const MAX_STDERR: usize = 4 * 1024;
 
+/// The exit status of a command that a signal killed, as ssh(1) has it.
+const KILLED: i32 = 255;
+
 /// How SSH is spoken.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -349,16 +352,34 @@ impl Session {
                 return Err(self.timeout("running a command", began));
             }
         }
-        // The status comes with or before the channel's close.
+        let (status, signal) = self.ending(&mut channel, deadline).map_err(|e| {
+            if is_timeout(&e) {
+                self.timeout("running a command", began)
+            } else {
+                self.closed(e.message())
+            }
+        })?;
+        if let Some(signal) = signal {
+            err.extend(format!("\nkilled by {}", signal_name(&signal)).bytes());
+        }
+        Ok(Output { status, out, err })
+    }
+
+    /// Exit status and signal of a command that has said everything: they come with or before the channel's close.
+    fn ending(
+        &self,
+        channel: &mut ssh2::Channel,
+        deadline: Instant,
+    ) -> Result<(i32, Option<String>), ssh2::Error> {
         self.inner.set_blocking(true);
         allow(&self.inner, deadline);
-        let status = channel.close().and_then(|()| channel.wait_close());
-        let status = status.and_then(|()| channel.exit_status());
+        let closed = channel.close().and_then(|()| channel.wait_close());
         self.inner.set_blocking(false);
-        match status {
-            Ok(status) => Ok(Output { status, out, err }),
-            Err(e) if is_timeout(&e) => Err(self.timeout("running a command", began)),
-            Err(e) => Err(self.closed(e.message())),
+        closed?;
+        // A command that a signal killed has no status (RFC 4254, 6.10), which libssh2 gives as 0.
+        match channel.exit_signal()?.exit_signal {
+            Some(signal) => Ok((KILLED, Some(signal))),
+            None => Ok((channel.exit_status()?, None)),
         }
     }
 
@@ -413,7 +434,7 @@ impl Shake {
 /// How a far command ended.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Its exit status.
+    /// Its exit status; never 0 where a signal killed it.
     pub status: i32,
     /// What it wrote; at most 1 MiB.
     pub out: Vec<u8>,
@@ -433,6 +454,15 @@ impl Output {
         let text = String::from_utf8_lossy(&self.err);
         let last = text.lines().rev().find(|l| !l.trim().is_empty());
         last.map_or_else(|| format!("exit status {}", self.status), clean)
+    }
+}
+
+/// RFC 4254, 6.10: signals come without `SIG`; those that it does not know are `name@domain`.
+fn signal_name(signal: &str) -> String {
+    if signal.contains('@') {
+        "a signal".to_owned()
+    } else {
+        format!("SIG{signal}")
     }
 }
 
@@ -510,7 +540,9 @@ impl Transport for Channel {
             if channel.eof() && !complained {
                 return Err(self.session.closed(&self.why_closed()));
             }
-            if !complained && !self.session.wait(deadline) {
+            // Complaints that never end are no answer.
+            let late = Instant::now() >= deadline;
+            if late || !complained && !self.session.wait(deadline) {
                 return Err(self.session.timeout("an answer", began));
             }
         }

@@ -12,29 +12,31 @@ use crate::failure::{Changed, Exit, Failure};
 /// A restart: the former process may be asked to end first.
 const RESTART: Duration = Duration::from_mins(2);
 
-/// What was put on a machine.
+/// What was put on a machine, or may have been: an answer can be lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replaced {
-    /// The files that have a former one beside them.
+    /// The files that have their former one beside them.
     files: Vec<&'static str>,
+    /// The agent was to be restarted.
+    restarted: bool,
 }
 
 /// Puts the agent and its units in the place of the present ones and restarts it. The new agent must run there
 /// before anything is replaced.
 ///
 /// # Errors
-/// What failed. [`Changed::No`]: the former agent is in its place, and runs. Else [`put_back`] is due: it gets what
-/// was replaced by then.
+/// What failed. [`Changed::No`]: the present agent is in its place and was left alone. Else [`put_back`] is due: it
+/// gets what was replaced by then.
 pub fn replace(
     session: &Session,
     agent: &AgentBinary,
     found: &Found,
     report: &mut dyn FnMut(&str),
 ) -> Result<Replaced, (Failure, Replaced)> {
-    let mut done = Replaced { files: Vec::new() };
+    let mut done = Replaced::default();
     match replace_all(session, agent, found, &mut done, report) {
         Ok(()) => Ok(done),
-        Err(failure) if done.files.is_empty() => Err((failure, done)),
+        Err(failure) if done == Replaced::default() => Err((failure, done)),
         Err(failure) => Err((failure.changed(Changed::Yes), done)),
     }
 }
@@ -46,6 +48,14 @@ fn replace_all(
     done: &mut Replaced,
     report: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
+    let broken_off = found.broken_off(agent.hash());
+    if broken_off {
+        report(
+            "an upgrade was broken off here; it goes on, and what it kept is what it may go back to",
+        );
+        done.files.push(AGENT_PATH);
+        done.files.extend(FILES.map(|(path, _)| path));
+    }
     if found.agent.as_deref() != Some(agent.hash()) {
         report(&format!(
             "uploading the agent ({} KiB)",
@@ -53,37 +63,57 @@ fn replace_all(
         ));
         let next = format!("{AGENT_PATH}.next");
         put(session, &next, "0755", agent.bytes(), agent.hash())?;
-        let says = session.run(&format!("{next} --version"), &[], STEP)?;
-        if says.status != 0 {
-            // It would only take room.
-            let _ = session.run(&format!("rm -f {next}"), &[], STEP);
-            return Err(Failure::new(
-                Exit::Error,
-                format!(
-                    "the new agent does not run there: {}",
-                    clean(&says.complaint())
-                ),
-            ));
+        must_run(session, &next)?;
+        if !broken_off {
+            // Former units of an earlier upgrade are not what this one goes back to.
+            let units = FILES.map(|(path, _)| format!("{path}.former")).join(" ");
+            let keep = format!("rm -f {units} && {}", kept(AGENT_PATH));
+            step(session, "keeping the present agent", &keep, &[], STEP)?;
+            done.files.push(AGENT_PATH);
         }
-        // The link first: at every moment there is an agent in the place, and after it a former one.
-        let swap = format!(
-            "rm -f {AGENT_PATH}.former && ln {AGENT_PATH} {AGENT_PATH}.former && mv {next} {AGENT_PATH} && sync $(dirname {AGENT_PATH})"
-        );
+        let swap = format!("mv {next} {AGENT_PATH} && sync $(dirname {AGENT_PATH})");
         step(session, "putting the agent in its place", &swap, &[], STEP)?;
-        done.files.push(AGENT_PATH);
     }
     for (path, text) in FILES {
         let Some(hash) = differs(session, path, text)? else {
             continue;
         };
         report(&format!("writing {path}"));
-        let keep = format!("cp -p {path} {path}.former");
+        let keep = if broken_off {
+            format!("[ -e {path}.former ] || ln {path} {path}.former")
+        } else {
+            kept(path)
+        };
         step(session, &format!("keeping {path}"), &keep, &[], STEP)?;
+        if !broken_off {
+            done.files.push(path);
+        }
         put(session, path, "0644", text.as_bytes(), &hash)?;
-        done.files.push(path);
     }
     report("restarting the agent");
+    done.restarted = true;
     restart(session)
+}
+
+/// The command that keeps a file that is about to be replaced by renaming: at every moment there is one in the place.
+fn kept(path: &str) -> String {
+    format!("rm -f {path}.former && ln {path} {path}.former")
+}
+
+/// An agent for another processor, say, is not to be found out by the node's service.
+fn must_run(session: &Session, next: &str) -> Result<(), Failure> {
+    let says = session.run(&format!("{next} --version"), &[], STEP)?;
+    let why = match says.status {
+        0 if !says.text().trim().is_empty() => return Ok(()),
+        0 => "it does not say its version".to_owned(),
+        _ => clean(&says.complaint()),
+    };
+    // It would only take room.
+    let _ = session.run(&format!("rm -f {next}"), &[], STEP);
+    Err(Failure::new(
+        Exit::Error,
+        format!("the new agent does not run there: {why}"),
+    ))
 }
 
 fn restart(session: &Session) -> Result<(), Failure> {
@@ -93,21 +123,30 @@ fn restart(session: &Session) -> Result<(), Failure> {
         .map_err(|f| f.hint("`journalctl -u backstay-agent` there says why"))
 }
 
-/// Puts the former files back and restarts the former agent.
+/// Puts the former files back, as far as they are there, and restarts the agent then. What is back, for people; none:
+/// there was no former file.
 ///
 /// # Errors
 /// It could not be done: the machine needs somebody.
-pub fn put_back(session: &Session, replaced: &Replaced) -> Result<(), Failure> {
+pub fn put_back(session: &Session, replaced: &Replaced) -> Result<Option<&'static str>, Failure> {
+    let mut back = Vec::new();
     for path in &replaced.files {
-        let back = format!("mv {path}.former {path}");
-        step(
-            session,
-            &format!("putting the former {path} back"),
-            &back,
-            &[],
-            STEP,
-        )?;
+        let command =
+            format!("[ ! -e {path}.former ] || {{ mv {path}.former {path} && echo back; }}");
+        let what = format!("putting the former {path} back");
+        let said = step(session, &what, &command, &[], STEP)?;
+        if said.lines().any(|line| line == "back") {
+            back.push(*path);
+        }
+    }
+    if back.is_empty() {
+        return Ok(None);
     }
     let _ = session.run(&format!("systemctl reset-failed {AGENT_UNIT}"), &[], STEP);
-    restart(session)
+    restart(session)?;
+    Ok(Some(if back.contains(&AGENT_PATH) {
+        "its former agent is back"
+    } else {
+        "the former units of its agent are back"
+    }))
 }
