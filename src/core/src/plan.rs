@@ -92,7 +92,11 @@ pub fn plan(action: &Action, now: &Situation<'_>) -> Result<Plan, Vec<Problem>> 
         Action::EndMaintenance { node } => maintenance::end(draft, node),
         Action::Start { service, on } => run::start(draft, service, on.as_ref()),
         Action::Stop { service } => run::stop(draft, service),
-        Action::RotateKey { cluster, key } => key::rotate(draft, cluster, key),
+        Action::RotateKey {
+            cluster,
+            key,
+            behind,
+        } => key::rotate(draft, cluster, key, behind),
         Action::Upgrade(wanted) => upgrade::upgrade(draft, wanted),
         Action::Apply { document } => apply::apply(draft, document),
         Action::AddViewer { name, key } => viewer::add(draft, name, key),

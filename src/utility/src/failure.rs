@@ -112,6 +112,20 @@ impl Failure {
         self
     }
 
+    /// The same, where something else had taken effect before: it does not say that nothing was changed.
+    #[must_use]
+    pub fn after_change(self) -> Self {
+        let mut message = self.message;
+        for end in [
+            "; nothing was changed",
+            ", nothing was changed",
+            "; nothing of yours was done",
+        ] {
+            message = message.replace(end, "");
+        }
+        Self { message, ..self }.changed(Changed::Yes)
+    }
+
     /// Cancelled before anything was changed.
     pub fn cancelled() -> Self {
         Self::new(Exit::Cancelled, "cancelled; nothing was changed")

@@ -1,5 +1,7 @@
 //! Gather, apply and watch with agents that live in the test.
 
+#[path = "ops/catch_up.rs"]
+mod catch_up;
 #[path = "ops/collect.rs"]
 mod collect;
 mod common;
@@ -23,7 +25,8 @@ use backstay_core::model::{
     UnitMode,
 };
 use backstay_core::plan::{
-    Action, Aim, CreateCluster, Goal, NewService, Plan, Secret, SetService, Situation, plan,
+    Action, Aim, CreateCluster, Goal, MoveOrder, NewService, Plan, Secret, SetService, Situation,
+    plan,
 };
 use backstay_wire::rpc::Status;
 use common::{Manner, World, net, world};
@@ -297,6 +300,51 @@ fn u6_a_commit_that_nobody_confirms_is_said_to_be_unknown() {
     let failure = carry_out(&world).unwrap_err();
     assert_eq!(failure.changed, Changed::Unknown);
     assert!(failure.message.contains("not known"), "{failure}");
+}
+
+/// The line may drop after the agent has done it and before it says so.
+#[test]
+fn u6_what_nobody_confirms_is_said_to_be_unknown() {
+    let world = world();
+    carry_out(&world).unwrap();
+    let picture = gather(&world, LONG);
+    let mut wanted = SetService::of("web1".parse().unwrap());
+    wanted.priority = Some(5);
+    let mut plan = plan_of(&Action::SetService(wanted), &picture);
+    plan.documents.clear();
+    let given = |plan: &Plan, manners: [Manner; 3]| {
+        for (host, manner) in ["n1", "n2", "sb1"].into_iter().zip(manners) {
+            world.manner(host, manner);
+        }
+        let mut picture = gather(&world, LONG);
+        let failure = apply(plan, &mut picture, &Cancel::default(), &mut |_| {}).unwrap_err();
+        assert_eq!(failure.changed, Changed::Unknown, "{failure}");
+        failure.message
+    };
+    plan.system = Some(picture.system());
+    let said = given(&plan, [Manner::DiesAtSystem; 3]);
+    assert!(
+        said.starts_with(
+            "no node confirmed the system document; whether it took effect is not known ("
+        ),
+        "{said}"
+    );
+    plan.system = None;
+    plan.order = Some(MoveOrder {
+        cluster: "demo".parse().unwrap(),
+        service: "web1".parse().unwrap(),
+        to: name("sb1"),
+    });
+    // Refused by the next one: it may be so because the first has done it.
+    let first = [Manner::Good, Manner::Good, Manner::DiesAtOrder];
+    for manners in [[Manner::DiesAtOrder; 3], first] {
+        let said = given(&plan, manners);
+        assert!(
+            said.starts_with("no node confirmed the order (")
+                && said.ends_with("); whether it took effect is not known"),
+            "{said}"
+        );
+    }
 }
 
 #[test]

@@ -125,6 +125,9 @@ pub enum Action {
         cluster: ClusterName,
         /// Drawn at random: 32 bytes as 64 hexadecimal digits. Used by the first step only.
         key: Secret,
+        /// Who answers the admin and has an older revision. Left behind by an earlier exchange, they get the present
+        /// one by hand before the step.
+        behind: Vec<NodeName>,
     },
     /// Nodes get another agent, one after the other.
     Upgrade(UpgradeNodes),

@@ -4,7 +4,7 @@
 
 use super::draft::Draft;
 use super::know::{names, refusal};
-use super::{Aim, ConsequenceKind, Plan, Secret, Situation};
+use super::{Aim, ConsequenceKind, Plan, Secret, Situation, StepKind};
 use crate::engine::NodeState;
 use crate::model::{ClusterDocument, ClusterName, Key, KeyStage, NodeName, Problem};
 
@@ -15,12 +15,13 @@ pub(super) fn rotate(
     mut draft: Draft<'_>,
     cluster: &ClusterName,
     secret: &Secret,
+    behind: &[NodeName],
 ) -> Result<Plan, Vec<Problem>> {
     let found = draft.now.cluster(cluster);
     let Some(old) = draft.check(found) else {
         return Err(draft.refused);
     };
-    let (have, away) = confirmed(&draft.now, old);
+    let (mut have, away) = confirmed(&draft.now, old);
     if have.is_empty() {
         draft.refused.push(refusal(
             "PROTOCOL 3",
@@ -35,9 +36,12 @@ pub(super) fn rotate(
         ConsequenceKind::Outage,
         "none: each node understands the old and the new key until the last one has the new",
     );
+    let (mut first, away): (Vec<_>, Vec<_>) = away.into_iter().partition(|n| behind.contains(n));
+    catch_up(&mut draft, old, &first);
     left_behind(&mut draft, old, &away);
     let revision = old.revision.saturating_add(1);
     draft.document(Some(old), new);
+    have.append(&mut first);
     draft.aim(Aim::Has {
         cluster: cluster.clone(),
         revision,
@@ -118,6 +122,20 @@ fn free_id(keys: &[Key]) -> u8 {
     let after = (1..=u8::MAX).map(|n| last.wrapping_add(n));
     let mut free = after.filter(|id| keys.iter().all(|k| k.id != *id));
     free.next().unwrap_or_default()
+}
+
+/// Who was left behind by an earlier exchange and answers the admin is no reason to wait.
+fn catch_up(draft: &mut Draft<'_>, old: &ClusterDocument, first: &[NodeName]) {
+    if first.is_empty() {
+        return;
+    }
+    let (who, revision, name) = (names(first), old.revision, &old.name);
+    draft.say(
+        ConsequenceKind::Note,
+        format!("not up to date, and getting revision {revision} of {name} first: {who}"),
+    );
+    let sentence = format!("bring {who} up to revision {revision} of {name}");
+    draft.step(StepKind::CatchUp, first.to_vec(), sentence);
 }
 
 /// A node without the key that signs hears nobody and is heard by nobody: nothing tells it from one that is cut off.

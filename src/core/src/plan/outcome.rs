@@ -64,6 +64,8 @@ pub struct Step {
 pub enum StepKind {
     /// The machine becomes a node.
     Enrol,
+    /// A member that can't learn the present revision from the others gets it.
+    CatchUp,
     /// Every member checks the new revision and keeps it beside the present one.
     Stage,
     /// The staged revision becomes the present one.

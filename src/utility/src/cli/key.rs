@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use backstay_core::model::{ClusterName, KeyStage, NodeName};
-use backstay_core::plan::{Action, Aim, Goal, Secret};
+use backstay_core::model::{ClusterDocument, ClusterName, KeyStage, NodeName};
+use backstay_core::plan::{Action, Aim, Goal, Secret, StepKind};
 
 use super::act::{Agreed, agree, bring_about, finish, plan_for};
 use super::cluster::document_of;
 use super::context::{Context, say};
 use crate::failure::{Changed, Exit, Failure};
-use crate::ops::apply::Applied;
-use crate::ops::catch_up::catch_up;
+use crate::ops::apply::{Applied, list};
+use crate::ops::catch_up::{behind, catch_up};
+use crate::ops::front::Told;
 use crate::ops::preflight::{judge, preflight};
 use crate::ops::watch::watch;
 use crate::ops::{Picture, enrol};
@@ -31,8 +32,19 @@ pub(super) fn rotate(context: &Context, only: Option<ClusterName>) -> Result<Exi
     if clusters.is_empty() && !context.json() {
         say("no clusters yet: there is no key to exchange\n");
     }
+    let mut done: Vec<&str> = Vec::new();
     for cluster in &clusters {
-        one(context, cluster, &mut told)?;
+        match one(context, cluster, &mut told) {
+            Ok(true) => done.push(cluster.as_str()),
+            Ok(false) => {}
+            Err(failure) if done.is_empty() => return Err(failure),
+            Err(failure) => {
+                let failure = failure.after_change();
+                let done = done.join(", ");
+                let message = format!("{}; the key of {done} is exchanged", failure.message);
+                return Err(Failure { message, ..failure });
+            }
+        }
     }
     Ok(Exit::Done)
 }
@@ -48,33 +60,58 @@ fn gather(context: &Context, told: &mut BTreeSet<NodeName>) -> Result<Picture, F
     Ok(picture)
 }
 
-fn action(cluster: &ClusterName) -> Result<Action, Failure> {
+fn action(cluster: &ClusterName, behind: Vec<NodeName>) -> Result<Action, Failure> {
     Ok(Action::RotateKey {
         cluster: cluster.clone(),
         key: Secret(enrol::random_key()?),
+        behind,
     })
 }
 
-/// All steps that are missing (U6): agreed to once, each planned on what the nodes have by then.
+/// All steps that are missing (U6): agreed to once, each planned on what the nodes have by then. Whether anything was
+/// changed.
 fn one(
     context: &Context,
     cluster: &ClusterName,
     told: &mut BTreeSet<NodeName>,
-) -> Result<(), Failure> {
-    let mut picture = caught_up(context, cluster, told)?;
-    if document_of(&picture, cluster).is_ok_and(|d| d.key_stage() != KeyStage::Settled) {
+) -> Result<bool, Failure> {
+    let mut picture = gather(context, told)?;
+    // The plan refuses a cluster that is not there.
+    let document = document_of(&picture, cluster).ok().cloned();
+    let stage = document.as_ref().map(ClusterDocument::key_stage);
+    if stage.is_some_and(|stage| stage != KeyStage::Settled) {
         context.note(&format!(
             "an exchange of the key of {cluster} was begun and not finished; it goes on from there"
         ));
     }
-    let mut plan = match agree(context, &action(cluster)?, &mut picture)? {
-        Agreed::End(_) => return Ok(()),
+    let late = document.as_ref().map(|d| behind(d, &picture));
+    let action = action(cluster, late.unwrap_or_default())?;
+    let mut plan = match agree(context, &action, &mut picture)? {
+        Agreed::End(_) => return Ok(false),
         Agreed::Go(plan, _) => plan,
     };
+    context.guard();
+    let mut so_far = None;
+    let first = plan.steps.iter().find(|s| s.kind == StepKind::CatchUp);
+    if let (Some(document), Some(first)) = (document, first.map(|s| s.on.clone())) {
+        let report = &mut |told: &Told| context.told(told);
+        let nodes = catch_up(&document, &first, &mut picture, &context.cancel, report)?;
+        so_far = (!nodes.is_empty()).then(|| {
+            format!(
+                "{} got revision {} of {cluster}, and its key is not exchanged yet",
+                list(&nodes),
+                document.revision
+            )
+        });
+        (picture, plan) = heard(context, &document, nodes, &mut picture)
+            .and_then(|()| next(context, cluster, told))
+            .map_err(|f| unfinished(f, so_far.take(), cluster))?;
+    }
     let mut all = Applied::default();
     loop {
-        let applied =
-            bring_about(context, &plan, &mut picture).map_err(|f| unfinished(f, cluster))?;
+        let applied = bring_about(context, &plan, &mut picture)
+            .map_err(|f| unfinished(f, so_far.take(), cluster))?;
+        so_far = Some(begun(cluster));
         all.changed |= applied.changed;
         all.on = applied.on;
         all.behind = applied.behind;
@@ -84,13 +121,14 @@ fn one(
             .any(|d| d.key_stage() != KeyStage::Settled);
         if !left {
             finish(context, &plan, &all, &format!("done: {}", plan.truth));
-            return Ok(());
+            return Ok(true);
         }
-        if context.cancel.is_set() {
-            return Err(unfinished(Failure::cancelled(), cluster));
-        }
-        (picture, plan) = next(context, cluster, told)
-            .map_err(|f| unfinished(f.changed(Changed::Yes), cluster))?;
+        let then = if context.cancel.is_set() {
+            Err(Failure::cancelled())
+        } else {
+            next(context, cluster, told)
+        };
+        (picture, plan) = then.map_err(|f| unfinished(f, so_far.take(), cluster))?;
         context.note(&plan.title);
     }
 }
@@ -102,70 +140,97 @@ fn next(
     told: &mut BTreeSet<NodeName>,
 ) -> Result<(Picture, Box<backstay_core::plan::Plan>), Failure> {
     let picture = gather(context, told)?;
-    let action = action(cluster)?;
+    let action = action(cluster, Vec::new())?;
     let plan = plan_for(&action, &picture)?;
     let (problems, checks) = preflight(&action, &plan, &picture);
     judge(problems, &checks, &context.overrides())?;
     Ok((picture, Box::new(plan)))
 }
 
-/// Members that answer and were left behind by an earlier exchange get the present document first.
-fn caught_up(
+/// Waits until the others hear those who just got the present keys. Who is still not heard is named by the plan.
+fn heard(
     context: &Context,
-    cluster: &ClusterName,
-    told: &mut BTreeSet<NodeName>,
-) -> Result<Picture, Failure> {
-    let mut picture = gather(context, told)?;
-    let Ok(document) = document_of(&picture, cluster).cloned() else {
-        return Ok(picture); // The plan refuses it.
-    };
-    if context.common.dry_run {
-        return Ok(picture);
-    }
-    let nodes = catch_up(&document, &mut picture, &mut |line| context.note(line))?;
-    if nodes.is_empty() {
-        return Ok(picture);
-    }
-    let goal = Goal {
-        aims: vec![Aim::Has {
-            cluster: cluster.clone(),
-            revision: document.revision,
-            nodes: nodes.clone(),
-        }],
-    };
+    document: &ClusterDocument,
+    nodes: Vec<NodeName>,
+    picture: &mut Picture,
+) -> Result<(), Failure> {
     let eyes: Vec<_> = (document.members.iter().map(|m| m.name.clone()))
         .filter(|name| !nodes.contains(name))
         .collect();
-    let heard = watch(
-        &goal,
-        &mut picture.crew,
-        &eyes,
-        HEARD,
-        &context.cancel,
-        &mut |line| {
-            context.note(line);
-        },
-    );
-    // Who is still not heard is named by the plan.
+    let goal = Goal {
+        aims: vec![Aim::Has {
+            cluster: document.name.clone(),
+            revision: document.revision,
+            nodes,
+        }],
+    };
+    let (crew, cancel) = (&mut picture.crew, &context.cancel);
+    let heard = watch(&goal, crew, &eyes, HEARD, cancel, &mut |line| {
+        context.note(line);
+    });
     heard.or_else(|f| {
         if f.exit == Exit::Timeout {
             Ok(())
         } else {
             Err(f)
         }
-    })?;
-    gather(context, told)
+    })
 }
 
-fn unfinished(failure: Failure, cluster: &ClusterName) -> Failure {
-    if failure.changed == Changed::No {
-        return failure;
-    }
-    let message = format!(
-        "the exchange of the key of {cluster} is begun and not finished: {}",
-        failure.message
-    );
+fn begun(cluster: &ClusterName) -> String {
+    format!("the exchange of the key of {cluster} is begun and not finished")
+}
+
+/// A failure, with what had taken effect before it.
+fn unfinished(failure: Failure, so_far: Option<String>, cluster: &ClusterName) -> Failure {
+    let (failure, so_far) = match (failure.changed, so_far) {
+        (Changed::No, None) => return failure,
+        (Changed::No, Some(so_far)) => (failure.after_change(), so_far),
+        (_, None) => (failure, begun(cluster)),
+        (_, Some(_)) => (failure.changed(Changed::Yes), begun(cluster)),
+    };
+    let message = format!("{so_far}: {}", failure.message);
     Failure { message, ..failure }.hint(format!(
         "nothing is disturbed meanwhile; `backstay key rotate {cluster}` goes on from there"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ctrl-C, a change lock, a refusal: whatever ends it after a step that took effect.
+    #[test]
+    fn u6_an_exchange_that_is_begun_never_says_that_nothing_was_changed() {
+        let demo: ClusterName = "demo".parse().unwrap();
+        for ends in [
+            "; nothing was changed",
+            "; abandoned everywhere, nothing was changed",
+            "; nothing of yours was done",
+        ] {
+            let failure = Failure::new(Exit::Locked, format!("it ended{ends}"));
+            let first = unfinished(failure.clone(), None, &demo);
+            assert_eq!(first, failure, "the first step: nothing was");
+            let later = unfinished(failure, Some(begun(&demo)), &demo);
+            assert_eq!((later.exit, later.changed), (Exit::Locked, Changed::Yes));
+            let said = &later.message;
+            assert!(
+                said.starts_with(
+                    "the exchange of the key of demo is begun and not finished: it ended"
+                ),
+                "{said}"
+            );
+            assert!(!said.contains("nothing"), "{said}");
+            assert!(
+                later
+                    .hint
+                    .unwrap()
+                    .contains("`backstay key rotate demo` goes on")
+            );
+        }
+        let caught = "w1 got revision 7 of demo, and its key is not exchanged yet".to_owned();
+        let after = unfinished(Failure::cancelled(), Some(caught.clone()), &demo);
+        assert_eq!(after.message, format!("{caught}: cancelled"));
+        assert_eq!(after.changed, Changed::Yes);
+    }
 }

@@ -263,7 +263,7 @@ fn carry_out(
                 return Err(if on.is_empty() {
                     failure
                 } else {
-                    failure.changed(Changed::Yes)
+                    failure.after_change()
                 });
             }
         }
@@ -272,12 +272,9 @@ fn carry_out(
         on.extend(put_system(system, crew, reachable, !on.is_empty(), report)?);
     }
     if let Some(order) = &plan.order {
-        let changed = if on.is_empty() {
-            Changed::No
-        } else {
-            Changed::Yes
-        };
-        on.insert(give_order(order, crew, reachable, report).map_err(|f| f.changed(changed))?);
+        let committed = !on.is_empty();
+        let given = give_order(order, crew, reachable, report);
+        on.insert(given.map_err(|f| if committed { f.after_change() } else { f })?);
     }
     Ok(on.into_iter().collect())
 }
@@ -321,6 +318,12 @@ fn refusals(
             )),
         })
         .collect()
+}
+
+/// A node that answered "no" has not done it; one that broke off may have.
+fn all_said_no(refused: &[(NodeName, RemoteError)]) -> bool {
+    let no = |e: &RemoteError| e.fault().is_some_and(|f| !f.changed);
+    refused.iter().all(|(_, error)| no(error))
 }
 
 /// U8: refused because somebody else was quicker. Every member says the same, so it is told once, with who it was.
@@ -440,11 +443,7 @@ fn commit(
         return Ok(done);
     }
     let why: Vec<String> = refused.iter().map(|(_, e)| e.to_string()).collect();
-    // A node that answered "no" has not done it; one that broke off may have.
-    let sure = refused
-        .iter()
-        .all(|(_, e)| e.fault().is_some_and(|f| !f.changed));
-    Err(if sure {
+    Err(if all_said_no(&refused) {
         Failure::new(
             Exit::Error,
             format!(
@@ -495,17 +494,28 @@ fn put_system(
     let why: Vec<String> = refused.iter().map(|(_, e)| e.to_string()).collect();
     let half = |e: &RemoteError| e.fault().is_some_and(|f| f.changed);
     let half = refused.iter().any(|(_, e)| half(e));
-    let changed = if committed || half {
-        Changed::Yes
-    } else {
-        Changed::No
-    };
-    let said = if committed {
-        "the cluster was changed, but no node took the system document"
-    } else if half {
-        "the system document was taken, but not carried out whole"
-    } else {
-        "no node took the system document; nothing was changed"
+    let sure = all_said_no(&refused);
+    let (said, changed) = match (committed, half) {
+        (true, _) if sure => (
+            "the cluster was changed, but no node took the system document",
+            Changed::Yes,
+        ),
+        (true, _) => (
+            "the cluster was changed, but no node confirmed the system document",
+            Changed::Yes,
+        ),
+        (false, true) => (
+            "the system document was taken, but not carried out whole",
+            Changed::Yes,
+        ),
+        (false, false) if sure => (
+            "no node took the system document; nothing was changed",
+            Changed::No,
+        ),
+        (false, false) => (
+            "no node confirmed the system document; whether it took effect is not known",
+            Changed::Unknown,
+        ),
     };
     Err(Failure::new(Exit::Error, format!("{said} ({})", why.join("; "))).changed(changed))
 }
@@ -522,7 +532,7 @@ fn give_order(
     report(&Told::line(line).of(StepKind::Order, to, Stage::Begins));
     let target = reachable.iter().filter(|n| **n == order.to);
     let others = reachable.iter().filter(|n| **n != order.to);
-    let mut last = None;
+    let mut lost: Vec<String> = Vec::new();
     for name in target.chain(others) {
         let Some(client) = crew.get(name) else {
             continue;
@@ -538,26 +548,33 @@ fn give_order(
                 return Ok(name.clone());
             }
             // A refusal is the answer; another node would only say the same.
-            Err(error) if error.fault().is_some() => return Err(error.into()),
+            Err(error) if error.fault().is_some() && lost.is_empty() => return Err(error.into()),
             Err(error) => {
                 report(&Told::line(format!("{name}: {error}")));
-                last = Some(error);
+                lost.push(error.to_string());
+                if error.fault().is_some() {
+                    break;
+                }
             }
         }
     }
-    Err(last.map_or_else(
-        || {
-            Failure::new(
-                Exit::Unreachable,
-                "no node took the order; nothing was changed",
-            )
-        },
-        |e| {
-            let failure = Failure::from(e);
-            let message = format!("no node took the order: {}", failure.message);
-            Failure { message, ..failure }
-        },
-    ))
+    Err(if lost.is_empty() {
+        Failure::new(
+            Exit::Unreachable,
+            "no node took the order; nothing was changed",
+        )
+    } else {
+        // Whoever broke off may have taken it before.
+        Failure::new(
+            Exit::Unreachable,
+            format!(
+                "no node confirmed the order ({}); whether it took effect is not known",
+                lost.join("; ")
+            ),
+        )
+        .hint("`backstay status` says where the service runs")
+        .changed(Changed::Unknown)
+    })
 }
 
 /// Names in one line.

@@ -36,6 +36,12 @@ pub(crate) enum Manner {
     DiesAtNeeds,
     /// It breaks off when it shall commit.
     DiesAtCommit,
+    /// It refuses to commit.
+    RefusesCommit,
+    /// It breaks off when it shall take a system document.
+    DiesAtSystem,
+    /// It breaks off when it is given an order.
+    DiesAtOrder,
     /// Somebody else has its change lock.
     Locked,
 }
@@ -123,7 +129,9 @@ impl Wire {
         match (&request, agent.manner) {
             (Request::Stage { .. }, Manner::DiesAtStage)
             | (Request::Needs(_), Manner::DiesAtNeeds)
-            | (Request::Commit { .. }, Manner::DiesAtCommit) => {
+            | (Request::Commit { .. }, Manner::DiesAtCommit)
+            | (Request::SystemPut { .. }, Manner::DiesAtSystem)
+            | (Request::Move { .. }, Manner::DiesAtOrder) => {
                 self.dead = true;
                 return;
             }
@@ -249,6 +257,9 @@ impl Agent {
                 }
                 self.staged = Some(document);
                 done(true)
+            }
+            Request::Commit { .. } if self.manner == Manner::RefusesCommit => {
+                Err(Fault::new(Code::Failed, "no space left on device"))
             }
             Request::Commit { hash, .. } => {
                 let staged = self.staged.take().expect("committed without staging");

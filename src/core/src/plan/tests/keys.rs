@@ -7,6 +7,7 @@ fn rotate() -> Action {
     Action::RotateKey {
         cluster: cluster().name,
         key: Secret("cd".repeat(32)),
+        behind: Vec::new(),
     }
 }
 
@@ -84,6 +85,36 @@ fn protocol_3_no_step_goes_on_without_a_member_unless_it_is_named() {
         });
         assert!(!waits, "overridden, it is not waited for");
     }
+}
+
+/// It answers the admin, so it gets the present revision by hand; nothing is done that the plan does not tell.
+#[test]
+fn protocol_3_who_was_left_behind_and_answers_is_brought_up_to_date_first() {
+    let world = world().state("n2", NodeState::Down);
+    let plan = world.agreed(&Action::RotateKey {
+        cluster: cluster().name,
+        key: Secret("cd".repeat(32)),
+        // Who has it by its own word since it was asked needs nothing.
+        behind: vec![node("n1"), node("n2")],
+    });
+    assert_eq!(plan.warnings, []);
+    let first = &plan.steps[0];
+    assert_eq!(
+        (first.kind, first.on.as_slice()),
+        (StepKind::CatchUp, [node("n2")].as_slice())
+    );
+    assert!(
+        said(&plan, ConsequenceKind::Note)
+            .iter()
+            .any(|s| s.starts_with("not up to date, and getting revision ") && s.ends_with(": n2")),
+        "{:?}",
+        plan.consequences
+    );
+    let waits = plan.goal.aims.iter().any(|aim| match aim {
+        Aim::Has { nodes, .. } => nodes.contains(&node("n2")),
+        _ => false,
+    });
+    assert!(waits, "it is one of those that must have the step");
 }
 
 #[test]
