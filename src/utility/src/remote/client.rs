@@ -64,12 +64,30 @@ impl Client {
         deadlines: Deadlines,
         user: &str,
     ) -> Result<Self, RemoteError> {
+        let mut client = Self::unheard(transport, label, deadlines, user);
+        client.ask_again()?;
+        if !(OLDEST..=NEWEST).contains(&client.hello.version) {
+            return Err(client.nonsense(format!(
+                "it chose version {}, this utility speaks {OLDEST} to {NEWEST}",
+                client.hello.version
+            )));
+        }
+        Ok(client)
+    }
+
+    /// Before the agent has said anything.
+    fn unheard(
+        transport: Box<dyn Transport>,
+        label: String,
+        deadlines: Deadlines,
+        user: &str,
+    ) -> Self {
         let lines = if transport.noisy() {
             LineSplitter::after_preamble()
         } else {
             LineSplitter::new()
         };
-        let mut client = Self {
+        Self {
             transport,
             label,
             lines,
@@ -89,15 +107,7 @@ impl Client {
                 writable: false,
                 viewer: false,
             },
-        };
-        client.ask_again()?;
-        if !(OLDEST..=NEWEST).contains(&client.hello.version) {
-            return Err(client.nonsense(format!(
-                "it chose version {}, this utility speaks {OLDEST} to {NEWEST}",
-                client.hello.version
-            )));
         }
-        Ok(client)
     }
 
     /// Lets the agent say anew what it has.
@@ -165,9 +175,24 @@ impl Client {
                 self.spoke = true;
                 return Ok(line);
             }
-            got.clear();
+            if !got.is_empty() {
+                self.in_time(deadline)?;
+                got.clear();
+            }
             self.transport.receive(&mut got, deadline)?;
             self.lines.push(&got);
+        }
+    }
+
+    /// Bytes that are no answer win no time: looked at after each of them. An answer that is there counts.
+    fn in_time(&self, deadline: Instant) -> Result<(), RemoteError> {
+        match Instant::now().checked_duration_since(deadline) {
+            None => Ok(()),
+            Some(after) => Err(RemoteError::Timeout {
+                host: self.label.clone(),
+                during: "an answer",
+                after,
+            }),
         }
     }
 
@@ -188,6 +213,7 @@ impl Client {
             if reply.id() == id {
                 return Ok(reply);
             }
+            self.in_time(deadline)?;
         }
     }
 
@@ -231,7 +257,12 @@ impl Client {
         }
         let id = self.send(request)?;
         loop {
-            match self.reply(id, deadline) {
+            // Progress is no answer.
+            let reply = self.reply(id, deadline).and_then(|reply| match reply {
+                Reply::Progress { .. } => self.in_time(deadline).map(|()| reply),
+                end => Ok(end),
+            });
+            match reply {
                 Ok(Reply::Progress { .. }) => {}
                 Ok(Reply::Done { value, .. }) => return self.read(value),
                 Ok(Reply::Failed { error, .. }) => return Err(self.fault(error)),
@@ -271,5 +302,69 @@ impl Client {
                 return Ok(Some(with));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backstay_wire::rpc::Done;
+
+    /// Says the same again and again, for a quarter of a minute.
+    struct Babbler(Vec<u8>, Instant);
+
+    impl Transport for Babbler {
+        fn send(&mut self, _: &[u8], _: Instant) -> Result<(), RemoteError> {
+            Ok(())
+        }
+
+        fn receive(&mut self, into: &mut Vec<u8>, _: Instant) -> Result<usize, RemoteError> {
+            if self.1.elapsed() > Duration::from_secs(15) {
+                let (host, why) = ("n1".to_owned(), "nobody stopped it".to_owned());
+                return Err(RemoteError::Closed { host, why });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            into.extend_from_slice(&self.0);
+            Ok(self.0.len())
+        }
+
+        fn noisy(&self) -> bool {
+            false
+        }
+    }
+
+    fn babble(text: Vec<u8>) -> Client {
+        let deadlines = Deadlines::default().at_most(Duration::from_millis(20));
+        let babbler = Box::new(Babbler(text, Instant::now()));
+        Client::unheard(babbler, "n1".to_owned(), deadlines, "me@here")
+    }
+
+    #[test]
+    fn bytes_that_never_become_an_answer_win_no_time() {
+        let line = |id: u64| to_line(&Reply::progress(id, &1)).unwrap();
+        // No end of a line; answers to somebody else; progress and nothing else.
+        for text in [b"{".to_vec(), line(9), line(1)] {
+            let error = babble(text).call::<Done>(Request::Unlock).unwrap_err();
+            assert!(matches!(error, RemoteError::Timeout { .. }), "{error}");
+        }
+        // What is there counts, however late it is read.
+        let mut answer = babble(to_line(&Reply::done(1, &Done { changed: true })).unwrap());
+        answer.deadlines.request = Duration::ZERO;
+        assert!(answer.call::<Done>(Request::Unlock).unwrap().changed);
+    }
+
+    #[test]
+    fn whoever_waits_for_views_looks_at_other_things_in_between() {
+        let line = to_line(&Reply::progress(9, &1)).unwrap();
+        let ended =
+            babble(line).stream(
+                Request::Status,
+                Duration::from_millis(20),
+                |view| match view {
+                    None::<u32> => ControlFlow::Break(()),
+                    Some(_) => ControlFlow::Continue(()),
+                },
+            );
+        assert_eq!(ended, Ok(Some(())));
     }
 }
