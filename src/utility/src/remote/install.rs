@@ -98,7 +98,8 @@ impl Found {
                 "free_kib" => found.free_kib = value.parse().ok(),
                 "agent" => found.agent = Some(value.to_owned()),
                 "former" => found.former = Some(value.to_owned()),
-                "running" => found.running = Some(value.to_owned()),
+                // It may have ended before it was looked at.
+                "running" => found.running = Some(value.to_owned()).filter(|v| !v.is_empty()),
                 "files" => found.files = Some(value.to_owned()),
                 "active" => found.active = value == "active",
                 "end" => whole = true,
