@@ -169,8 +169,8 @@ fn a_new_agent_takes_the_place_of_one_that_is_kept() {
     assert_eq!((status, &json["changed"]), (0, &true.into()), "{json}");
     assert_eq!(machine.stands(), ["new", "new", "unit", "unit"]);
     let kept = |name: &str| fs::read(machine.sshd.path(name)).unwrap();
-    assert_eq!(kept("lib/backstay-agent.former"), b"old");
-    assert_eq!(kept("units/backstay-agent.service.former"), b"old");
+    assert!(kept("lib/backstay-agent.former") == b"old");
+    assert!(kept("units/backstay-agent.service.former") == b"old");
 }
 
 #[test]
@@ -221,12 +221,11 @@ fn an_upgrade_that_was_broken_off_is_finished_by_another_build() {
     assert_eq!(status, 0, "{json}");
     assert_eq!(machine.stands(), ["new", "new", "unit", "unit"]);
     let kept = |name: &str| fs::read(machine.sshd.path(name)).unwrap();
-    assert_eq!(
-        kept("lib/backstay-agent.former"),
-        b"old",
+    assert!(
+        kept("lib/backstay-agent.former") == b"old",
         "what ran, not what never did"
     );
-    assert_eq!(kept("units/backstay-agent.service.former"), b"old");
+    assert!(kept("units/backstay-agent.service.former") == b"old");
 }
 
 #[test]
