@@ -470,3 +470,23 @@ fn a_jump_host_is_gone_through() {
     let client = Client::greet(transport, "n1".to_owned(), quick(), "me@here").unwrap();
     assert_eq!(client.hello().agent, "0.1.0-test");
 }
+
+#[test]
+fn an_answer_that_comes_together_with_a_complaint_is_not_missed() {
+    let sshd = Sshd::start("ed25519", |_| {
+        "while read line; do echo complaint >&2; echo answer; done".to_owned()
+    });
+    let pins = Pins::keys([sshd.host_key()]);
+    let session = Session::open(&sshd.contact(), &pins, &sshd.options()).unwrap();
+    let mut channel = session.start("whatever").unwrap();
+    let mut got = Vec::new();
+    // One in a few thousand came so that nobody was woken for it; it was seen when the time was over.
+    for asked in 1..=10_000 {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        channel.send(b"go on\n", deadline).unwrap();
+        while got.len() < asked * "answer\n".len() {
+            channel.receive(&mut got, deadline).unwrap();
+        }
+        assert!(Instant::now() < deadline, "answer {asked} was missed");
+    }
+}

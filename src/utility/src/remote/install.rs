@@ -112,7 +112,8 @@ impl Found {
     /// An upgrade was broken off between putting an agent in its place and running it: what it kept is what runs. Or
     /// nothing does, and that agent is the one (by its hash) that is to be put there again.
     pub(super) fn broken_off(&self, again: &str) -> bool {
-        let due = match &self.running {
+        // What systemd starts again and again does not run.
+        let due = match self.running.as_ref().filter(|_| self.active) {
             Some(running) => self.former.as_ref() == Some(running),
             None => self.former.is_some() && self.agent.as_deref() == Some(again),
         };
@@ -245,13 +246,14 @@ impl AgentBinary {
         &self.hash
     }
 
-    /// That machine runs it, with the units that belong to it.
+    /// That machine runs it, and not only tries to, with the units that belong to it.
     pub fn runs_on(&self, machine: &Found) -> bool {
         let all = FILES
             .iter()
             .fold(Sha256::new(), |sum, (_, text)| sum.chain_update(text));
         let files = hex::encode(all.finalize());
-        machine.agent.as_ref() == Some(&self.hash)
+        machine.active
+            && machine.agent.as_ref() == Some(&self.hash)
             && machine.running.as_ref() == Some(&self.hash)
             && machine.files == Some(files)
     }

@@ -345,6 +345,7 @@ impl Session {
                 .map_err(|e| self.closed(&e.to_string()))?;
             moved |= drain(&mut channel.stderr(), &mut err, MAX_STDERR)
                 .map_err(|e| self.closed(&e.to_string()))?;
+            moved |= queued(&channel);
             if channel.eof() && !moved {
                 break;
             }
@@ -480,6 +481,12 @@ fn drain(from: &mut impl Read, into: &mut Vec<u8>, most: usize) -> std::io::Resu
     }
 }
 
+/// Something has come and not been read: reading either stream takes from the socket what there is for both
+/// (libssh2's `ssh2_channel_read`), and for that nothing wakes who waits at the socket.
+fn queued(channel: &ssh2::Channel) -> bool {
+    channel.read_window().available > 0
+}
+
 /// The one persistent channel of a session.
 pub struct Channel {
     /// There until it is dropped.
@@ -540,9 +547,10 @@ impl Transport for Channel {
             if channel.eof() && !complained {
                 return Err(self.session.closed(&self.why_closed()));
             }
+            let more = complained || queued(channel);
             // Complaints that never end are no answer.
             let late = Instant::now() >= deadline;
-            if late || !complained && !self.session.wait(deadline) {
+            if late || !more && !self.session.wait(deadline) {
                 return Err(self.session.timeout("an answer", began));
             }
         }

@@ -29,7 +29,7 @@ const SYSTEMCTL: &str = r#"#!/bin/sh
 case "$*" in
 "show -P MainPID"*) [ -e FOLDER/running ] && echo 1 || echo 0 ;;
 --version) echo "systemd 252" ;;
-is-active*) echo active ;;
+is-active*) [ -e FOLDER/crashing ] && echo activating || echo active ;;
 restart*) cmp -s FOLDER/broken FOLDER/lib/backstay-agent && exit 1
   cp FOLDER/lib/backstay-agent FOLDER/running ;;
 esac
@@ -108,6 +108,16 @@ impl Machine {
         self.put("lib/backstay-agent.former", b"old");
         self.put("units/backstay-agent.service", b"newer");
         self.put("units/backstay-agent.service.former", b"old");
+    }
+
+    /// The units that belong to the new agent.
+    fn put_units(&self) {
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
+        for unit in ["agent", "gate"] {
+            let name = format!("backstay-{unit}.service");
+            let text = fs::read(assets.join(&name)).unwrap();
+            self.put(&format!("units/{name}"), &text);
+        }
     }
 
     /// What stands there, and what runs: the former agent, the new one, or another.
@@ -191,16 +201,22 @@ fn an_agent_that_is_not_well_gives_way_to_its_former_one() {
 
 #[test]
 fn an_upgrade_that_was_broken_off_can_still_go_back() {
-    // The new agent starts and is not well; it does not start; and so once it had been restarted already.
-    for (starts, runs) in [(true, true), (false, true), (false, false)] {
+    // The new agent starts and is not well; it does not start; and so where it had been restarted already: it is dead,
+    // or just being started once more.
+    for case in 0..4 {
         let machine = Machine::start();
         machine.broken_off();
         machine.says("other");
-        if !starts {
+        if case > 0 {
             machine.put("broken", &machine.new);
         }
-        if !runs {
+        if case == 2 {
             fs::remove_file(machine.sshd.path("running")).unwrap();
+        }
+        if case == 3 {
+            machine.put_units();
+            machine.put("running", &machine.new);
+            machine.put("crashing", b"");
         }
         let (message, changed) = machine.fails();
         assert!(
@@ -208,7 +224,8 @@ fn an_upgrade_that_was_broken_off_can_still_go_back() {
             "{message}"
         );
         assert_eq!(changed, "no", "{message}");
-        assert_eq!(machine.stands(), ["old", "old", "old", "old"]);
+        let gate = if case == 3 { "unit" } else { "old" };
+        assert_eq!(machine.stands(), ["old", "old", "old", gate], "{case}");
     }
 }
 
@@ -233,15 +250,7 @@ fn a_restart_that_fails_with_no_former_agent_is_told_so() {
     let machine = Machine::start();
     machine.put("lib/backstay-agent", &machine.new);
     machine.put("broken", &machine.new);
-    for unit in ["agent", "gate"] {
-        let name = format!("backstay-{unit}.service");
-        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
-        fs::copy(
-            assets.join(&name),
-            machine.sshd.path(&format!("units/{name}")),
-        )
-        .unwrap();
-    }
+    machine.put_units();
     let (message, changed) = machine.fails();
     assert!(
         message.ends_with("no former agent is kept there, so the one in place stays"),
