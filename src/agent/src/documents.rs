@@ -11,6 +11,6 @@ mod network;
 #[cfg(test)]
 mod tests;
 
-pub use checks::Machine;
+pub use checks::{Machine, PutOn};
 pub use keeper::Keeper;
 pub(crate) use lost::lost;

@@ -258,8 +258,8 @@ impl Machine for PlainMachine {
         Ok(Vec::new())
     }
 
-    fn put_on(&mut self, _: ipnet::IpNet) -> anyhow::Result<()> {
-        Ok(())
+    fn put_on(&mut self, _: ipnet::IpNet) -> anyhow::Result<crate::documents::PutOn> {
+        Ok(crate::documents::PutOn::There)
     }
 
     fn release_bases(&mut self, _: &Wanted, _: bool) -> anyhow::Result<bool> {

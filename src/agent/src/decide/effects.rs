@@ -52,6 +52,9 @@ impl Decider {
             Effect::DropAlias(alias) => {
                 let closed = self.hands.close(&[alias.addr()]);
                 let removed = self.hands.remove_address(*alias);
+                if removed.is_err() {
+                    self.lost.push(alias.addr()); // it stays, and no document guards it any more
+                }
                 removed
                     .and(closed)
                     .with_context(|| format!("can't drop {alias}"))

@@ -10,6 +10,15 @@ use crate::decide::Errand;
 use crate::host::network::Wanted;
 use crate::store::{Identity, Shelf};
 
+/// What came of putting on an alias that is the machine's own again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOn {
+    /// It is on the machine.
+    There,
+    /// Another machine has it.
+    Anothers,
+}
+
 /// The machine, as far as documents concern it. May block.
 pub trait Machine: Send {
     /// What it is.
@@ -25,7 +34,7 @@ pub trait Machine: Send {
     /// Answers the aliases that are its own again and not on it, because it was booted without them.
     fn settle_network(&mut self, wanted: &Wanted) -> anyhow::Result<Vec<ipnet::IpNet>>;
     /// C15: puts such an alias on, as an ordinary address, unless another machine has it.
-    fn put_on(&mut self, alias: ipnet::IpNet) -> anyhow::Result<()>;
+    fn put_on(&mut self, alias: ipnet::IpNet) -> anyhow::Result<PutOn>;
     /// C15: takes off the bases that no document gives this node any more, once no connection uses them, or at once.
     /// Whether some are left that may go later.
     fn release_bases(&mut self, wanted: &Wanted, at_once: bool) -> anyhow::Result<bool>;

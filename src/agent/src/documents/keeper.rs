@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use backstay_core::model::{
     ClusterDocument, ClusterId, ClusterName, DocumentError, NodeId, NodeName, SystemDocument,
 };
@@ -15,7 +14,7 @@ use backstay_wire::rpc::{Code, Done, Facts, Fault, Hello, NEWEST};
 use backstay_wire::sealed::Subject;
 
 use super::checks::{self, Machine, Place};
-use super::lost::{LostAddresses, guarded_here, had, lost};
+use super::lost::{Lost, LostFile, guarded_here, lost};
 use super::network::NetworkWork;
 use crate::decide::{Errand, Input, Outbox, SystemText};
 use crate::fault::{bad_document, disk, fault, refused};
@@ -35,7 +34,7 @@ pub struct Keeper {
     decide: Outbox,
     writable: bool,
     pub(super) network: NetworkWork,
-    pub(super) lost: LostAddresses,
+    pub(super) lost: LostFile,
     /// U11: why the viewers' keys are not as the system document has them.
     shut_out: Option<String>,
     /// What others have decided and the disk did not take; each is said once.
@@ -66,7 +65,7 @@ impl Keeper {
             decide,
             writable: true,
             network: NetworkWork::default(),
-            lost: LostAddresses::read(&folders.state).context("can't read what was lost")?,
+            lost: LostFile::read(&folders.state)?,
             shut_out: None,
             unkept: Vec::new(),
         };
@@ -407,14 +406,10 @@ impl Keeper {
             .shelf
             .get_by_id(document.id)
             .is_none_or(|s| s.present.is_none());
-        if let Some(me) = &self.me
-            && self.lost.found(&document, me)?
-        {
-            self.tell_identity();
-        }
         // S7: what it may hold is closed at the next boot, even if this one ends between two lines of this.
         self.write_guarded(Some(&document))?;
         self.shelf.adopt(document.clone())?;
+        self.find(&document);
         self.prepare_boot();
         self.settle_network();
         self.tell_adopted(document, fresh);
@@ -464,16 +459,30 @@ impl Keeper {
     /// C16: by this document another machine took the place of this one.
     fn lose(&mut self, document: &ClusterDocument) -> std::io::Result<()> {
         let Some(me) = &self.me else { return Ok(()) };
-        let stored = self.shelf.get_by_id(document.id);
+        let mut all = Lost {
+            addresses: lost(document, me, true),
+            units: checks::units_lost(document, me),
+        };
         // The newer text may not have its service any more.
-        let before = stored.and_then(|s| s.present.as_ref());
-        let before = before.into_iter().flat_map(|before| had(before, me));
-        let elsewhere: Vec<IpAddr> = (self.shelf.present().filter(|d| d.id != document.id))
-            .flat_map(|d| had(d, me))
-            .collect();
-        let all = before.chain(lost(document, me, true));
-        self.lost
-            .add(all.filter(|address| !elsewhere.contains(address)))
+        let stored = self.shelf.get_by_id(document.id);
+        if let Some(before) = stored.and_then(|s| s.present.as_ref()) {
+            all.add(Lost::by(before, me));
+        }
+        for other in self.shelf.present().filter(|d| d.id != document.id) {
+            all.without(&Lost::by(other, me));
+        }
+        self.lost.add(all)
+    }
+
+    /// What a document gives this machine is not another's. Failing is said: the list is too long then, and what the
+    /// document gives goes before it.
+    fn find(&mut self, document: &ClusterDocument) {
+        let Some(me) = &self.me else { return };
+        match self.lost.found(document, me) {
+            Ok(true) => self.tell_identity(),
+            Ok(false) => {}
+            Err(error) => tracing::error!("what this machine has again counts as lost: {error}"),
+        }
     }
 
     /// S7, A5: what the next boot must find. Failing is said; the present boot goes on.
@@ -496,6 +505,7 @@ impl Keeper {
                     .last_texts()
                     .flat_map(|d| checks::units_lost(d, me)),
             )
+            .chain(self.lost.lost().units.iter().cloned())
             .collect();
         if let Err(error) = self.machine.keep_from_boot(&units) {
             tracing::error!(
@@ -507,15 +517,11 @@ impl Keeper {
 
     /// Writes the list of addresses that this node may hold, together with those of a document to come.
     fn write_guarded(&self, more: Option<&ClusterDocument>) -> std::io::Result<()> {
-        let Some(me) = &self.me else { return Ok(()) };
-        let mut all: Vec<IpAddr> = self
-            .shelf
-            .present()
-            .chain(more)
-            .flat_map(|document| guarded_here(document, me))
+        let present = || self.shelf.present().chain(more);
+        let mut all: Vec<IpAddr> = (self.me.iter())
+            .flat_map(|me| present().flat_map(|document| guarded_here(document, me)))
             .collect();
-        let in_none = self.shelf.present().chain(more).count() == 0;
-        all.extend(self.lost_for_good(in_none));
+        all.extend(self.lost_for_good(present().next().is_none()));
         all.sort_unstable();
         all.dedup();
         crate::host::gate::write_guarded(&self.folders.guarded(), &all)
@@ -523,7 +529,7 @@ impl Keeper {
 
     /// C16: what another machine has now.
     fn lost_for_good(&self, in_none: bool) -> Vec<IpAddr> {
-        let mut all = self.lost.all().to_vec();
+        let mut all = self.lost.lost().addresses.clone();
         if let Some(me) = &self.me {
             let left = self.shelf.last_texts();
             all.extend(left.flat_map(|left| lost(left, me, in_none)));

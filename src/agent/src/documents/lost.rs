@@ -6,51 +6,82 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, Result};
 use backstay_core::model::{ClusterDocument, Service};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
+use super::checks;
 use crate::store::{Identity, read_text, remove_durably, write_durably};
 
 /// Longest list that is read, bytes.
-const LONGEST: usize = 64 * 1024;
+const LONGEST: usize = 256 * 1024;
 
-/// The addresses, one to a line in a file of the state folder.
-pub(super) struct LostAddresses {
-    path: PathBuf,
-    all: Vec<IpAddr>,
+/// What another machine has now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Lost {
+    /// Aliases and bases: they stay closed.
+    pub(super) addresses: Vec<IpAddr>,
+    /// They are kept from starting at boot.
+    pub(super) units: Vec<String>,
 }
 
-impl LostAddresses {
-    /// Reads the list. A line that is no address is said and counts no longer.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(super) fn read(state: &Path) -> io::Result<Self> {
-        let path = state.join("lost-addresses");
-        let text = read_text(&path, LONGEST)?.unwrap_or_default();
-        let mut all = Vec::new();
-        for line in text.lines() {
-            if let Ok(address) = line.parse() {
-                all.push(address);
-            } else {
-                tracing::error!("{}: {line:?} is no address", path.display());
-            }
+impl Lost {
+    /// All that a document gives this node.
+    pub(super) fn by(document: &ClusterDocument, me: &Identity) -> Self {
+        let member = document.member_by_id(me.id);
+        let bases = member.into_iter().flat_map(|m| &m.bases).map(IpNet::addr);
+        Self {
+            addresses: guarded_here(document, me).chain(bases).collect(),
+            units: checks::units_of(document, me),
         }
-        Ok(Self { path, all })
     }
 
-    pub(super) fn all(&self) -> &[IpAddr] {
-        &self.all
+    pub(super) fn add(&mut self, more: Self) {
+        self.addresses.extend(more.addresses);
+        self.units.extend(more.units);
+    }
+
+    pub(super) fn without(&mut self, given: &Self) {
+        (self.addresses).retain(|address| !given.addresses.contains(address));
+        self.units.retain(|unit| !given.units.contains(unit));
+    }
+}
+
+/// `lost.toml` in the state folder.
+pub(super) struct LostFile {
+    path: PathBuf,
+    lost: Lost,
+}
+
+impl LostFile {
+    /// Reads what is kept.
+    ///
+    /// # Errors
+    /// The system's, and a file that is damaged: what it names must not be taken up again.
+    pub(super) fn read(state: &Path) -> Result<Self> {
+        let path = state.join("lost.toml");
+        let read = || -> Result<Lost> {
+            let text = read_text(&path, LONGEST)?;
+            Ok(toml::from_str(&text.unwrap_or_default())?)
+        };
+        let lost = read().with_context(|| format!("can't read {}", path.display()))?;
+        Ok(Self { path, lost })
+    }
+
+    pub(super) fn lost(&self) -> &Lost {
+        &self.lost
     }
 
     /// Another machine has these now.
     ///
     /// # Errors
     /// The system's; then nothing has changed.
-    pub(super) fn add(&mut self, more: impl Iterator<Item = IpAddr>) -> io::Result<()> {
-        let mut all = self.all.clone();
-        all.extend(more);
-        self.keep(all)
+    pub(super) fn add(&mut self, more: Lost) -> io::Result<()> {
+        let mut lost = self.lost.clone();
+        lost.add(more);
+        self.keep(lost)
     }
 
     /// A document gives this machine what it has in it. True: some of it was lost.
@@ -58,27 +89,28 @@ impl LostAddresses {
     /// # Errors
     /// The system's; then nothing has changed.
     pub(super) fn found(&mut self, document: &ClusterDocument, me: &Identity) -> io::Result<bool> {
-        let given: Vec<IpAddr> = had(document, me).collect();
-        let mut all = self.all.clone();
-        all.retain(|address| !given.contains(address));
-        let some = all.len() < self.all.len();
-        self.keep(all)?;
+        let mut lost = self.lost.clone();
+        lost.without(&Lost::by(document, me));
+        let some = lost != self.lost;
+        self.keep(lost)?;
         Ok(some)
     }
 
-    fn keep(&mut self, mut all: Vec<IpAddr>) -> io::Result<()> {
-        all.sort_unstable();
-        all.dedup();
-        if all == self.all {
+    fn keep(&mut self, mut lost: Lost) -> io::Result<()> {
+        lost.addresses.sort_unstable();
+        lost.addresses.dedup();
+        lost.units.sort_unstable();
+        lost.units.dedup();
+        if lost == self.lost {
             return Ok(());
         }
-        if all.is_empty() {
+        if lost == Lost::default() {
             remove_durably(&self.path)?;
         } else {
-            let lines: Vec<String> = all.iter().map(ToString::to_string).collect();
-            write_durably(&self.path, lines.join("\n").as_bytes())?;
+            let text = toml::to_string(&lost).map_err(io::Error::other)?;
+            write_durably(&self.path, text.as_bytes())?;
         }
-        self.all = all;
+        self.lost = lost;
         Ok(())
     }
 }
@@ -93,13 +125,6 @@ pub(crate) fn lost(document: &ClusterDocument, me: &Identity, in_none: bool) -> 
     guarded_here(document, me)
         .chain(bases.filter(|_| in_none))
         .collect()
-}
-
-/// All that a document gives this node: aliases and bases.
-pub(super) fn had(document: &ClusterDocument, me: &Identity) -> impl Iterator<Item = IpAddr> {
-    let member = document.member_by_id(me.id);
-    let bases = member.into_iter().flat_map(|m| &m.bases).map(IpNet::addr);
-    guarded_here(document, me).chain(bases)
 }
 
 /// The aliases that a document gives this node to hold.

@@ -8,6 +8,7 @@ use backstay_core::model::{Alias, AtBoot};
 use ipnet::IpNet;
 
 use super::Keeper;
+use super::checks::PutOn;
 use crate::host::network::Wanted;
 
 /// After this time a base goes although connections use it.
@@ -28,8 +29,8 @@ pub(super) struct NetworkWork {
     pub(super) given_back: Vec<IpAddr>,
     /// Aliases that are the machine's own again and not on it.
     missing: Vec<IpNet>,
-    /// When they could not be put on.
-    tried: Option<Instant>,
+    /// When they are tried to be put on next.
+    next_try: Option<Instant>,
 }
 
 impl Keeper {
@@ -42,7 +43,12 @@ impl Keeper {
         let settled = self.machine.settle_network(&wanted);
         let undone = settled.is_err();
         match settled {
-            Ok(missing) => self.network.missing = missing,
+            Ok(missing) => {
+                if !missing.is_empty() {
+                    self.network.next_try.get_or_insert(Instant::now() + AGAIN);
+                }
+                self.network.missing = missing;
+            }
             Err(error) if !self.network.undone => tracing::error!(
                 "C15: the host's network configuration is not yet what it should be: {error:#}; the gate keeps the aliases closed at boot"
             ),
@@ -58,23 +64,28 @@ impl Keeper {
         let moving: Vec<IpAddr> = services.flat_map(|s| &s.aliases).map(Alias::ip).collect();
         let mut missing = core::mem::take(&mut self.network.missing);
         missing.retain(|alias| !moving.contains(&alias.addr()));
-        let tried = self.network.tried.take();
-        missing.retain(|alias| {
-            let put_on = self.machine.put_on(*alias);
-            if let (Err(error), None) = (&put_on, tried) {
+        missing.retain(|alias| match self.machine.put_on(*alias) {
+            Ok(PutOn::There) => false,
+            Ok(PutOn::Anothers) => {
                 tracing::error!(
-                    "C15: {alias} is this machine's again and not on it: {error:#}; tried again every minute"
+                    "C15: {alias} was this machine's and stays off: another machine has it"
                 );
+                false
             }
-            put_on.is_err()
+            Err(error) => {
+                tracing::error!(
+                    "C15: {alias} is not on this machine yet: {error:#}; tried again in a minute"
+                );
+                true
+            }
         });
-        self.network.tried = (!missing.is_empty()).then(Instant::now);
+        self.network.next_try = (!missing.is_empty()).then(|| Instant::now() + AGAIN);
         self.network.missing = missing;
     }
 
     /// What could not be done before, and bases that nobody uses any more.
     pub fn look_at_network(&mut self) {
-        let again = self.network.tried.is_some_and(|at| at.elapsed() >= AGAIN);
+        let again = (self.network.next_try).is_some_and(|at| at <= Instant::now());
         if self.network.undone || again {
             self.settle_network();
             self.put_on_missing();
@@ -115,9 +126,13 @@ impl Keeper {
         present.flat_map(|d| d.at_boot(&me.name)).collect()
     }
 
-    fn wanted(&self) -> Wanted {
+    pub(super) fn wanted(&self) -> Wanted {
+        let lost = self.lost.lost().addresses.iter().copied();
         let Some(me) = &self.me else {
-            return Wanted::default();
+            return Wanted {
+                taken: lost.collect(),
+                ..Wanted::default()
+            };
         };
         let documents = self.shelf.present().chain(self.shelf.staged());
         let members = documents.filter_map(|d| d.member_by_id(me.id));
@@ -125,7 +140,7 @@ impl Keeper {
         Wanted {
             at_boot: self.at_boot(),
             taken: (left.flat_map(|s| &s.aliases).map(Alias::ip))
-                .chain(self.lost.all().iter().copied())
+                .chain(lost)
                 .collect(),
             bases: members.flat_map(|m| m.bases.iter().copied()).collect(),
             given_back: self.network.given_back.clone(),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use backstay_core::model::{
-    ClusterDocument, Former, NodeId, Replacement, Role, SystemNode, SystemRole,
+    ClusterDocument, Former, NodeId, Replacement, Role, SystemNode, SystemRole, Unit, UnitMode,
 };
 use backstay_wire::rpc::Code;
 use backstay_wire::sealed::Subject;
@@ -422,7 +422,11 @@ fn c16_a_node_that_was_replaced_keeps_what_it_lost_closed_and_is_free() {
 #[test]
 fn c16_what_was_lost_is_kept_whatever_becomes_of_the_service_and_of_the_machine() {
     let mut office = office();
-    let one = cluster(1);
+    let mut one = cluster(1);
+    one.services[0].units.push(Unit {
+        name: "web1.service".into(),
+        mode: UnitMode::Service,
+    });
     office.commit(&one);
     let me = identity(1);
     let guarded_file = office.folders.guarded();
@@ -452,12 +456,17 @@ fn c16_what_was_lost_is_kept_whatever_becomes_of_the_service_and_of_the_machine(
     assert!(guarded(alias) && guarded(base), "it is in another cluster");
     office.fetched(&deleted(&other));
     assert!(guarded(alias) && guarded(base), "and in none again");
+    office.keeper.dismiss().unwrap();
+    assert!(guarded(alias) && guarded(base), "and no node at all");
+    assert!(office.keeper.wanted().taken.contains(&alias));
+    assert_eq!(office.keeper.lost.lost().units, ["web1.service"]);
+    office.keeper.enrol(me.name.clone(), new).unwrap();
     // A document that gives them to this machine makes them its own again.
     let mut given = with_it(cluster(1));
     (given.id, given.name) = (cluster(3).id, cluster(3).name);
     office.commit(&given);
     assert!(guarded(alias) && !guarded(base));
-    assert!(office.keeper.lost.all().is_empty());
+    assert!(office.keeper.lost.lost().addresses.is_empty());
 }
 
 /// C15, C16: killed while it left its last cluster, an agent may have left the gate closed for what was given back.

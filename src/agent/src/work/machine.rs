@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use backstay_core::engine::UnitsState;
 use backstay_core::model::SystemViewer;
 use backstay_core::time::Mono;
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use super::{ask, service};
 use crate::decide::{Errand, Hands, Happened};
-use crate::documents::Machine;
+use crate::documents::{Machine, PutOn};
 use crate::host::address::{Address, Interface, Network, NetworkEvent, NetworkWatch};
 use crate::host::announce::{Announcer, Form};
 use crate::host::gate::{self, Changes, Gate, GateWatch, Verdict};
@@ -135,11 +135,12 @@ impl Machine for ThisMachine {
         self.boot.settle(wanted, &interfaces)
     }
 
-    fn put_on(&mut self, alias: IpNet) -> Result<()> {
-        ensure!(
-            self.in_use(&[alias]).is_empty(),
-            "another machine has {alias}"
-        );
+    fn put_on(&mut self, alias: IpNet) -> Result<PutOn> {
+        if !self.in_use(&[alias]).is_empty() {
+            // Waiting for it to be off for a moment would be no better than taking it.
+            self.boot.is_settled(alias)?;
+            return Ok(PutOn::Anothers);
+        }
         let mut network = Network::open()?;
         let on_subnet = network.subnet_of(alias.addr())?;
         let (interface, _) =
@@ -147,7 +148,8 @@ impl Machine for ThisMachine {
         network.add_base(interface.index, alias)?;
         Announcer::open(&interface.name)?.announce(alias.addr(), Form::Request)?;
         tracing::info!("C15: {alias} is on {} again", interface.name);
-        self.boot.is_on(alias)
+        self.boot.is_settled(alias)?;
+        Ok(PutOn::There)
     }
 
     fn release_bases(&mut self, wanted: &Wanted, at_once: bool) -> Result<bool> {

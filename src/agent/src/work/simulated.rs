@@ -246,8 +246,8 @@ impl Machine for SimulatedMachine {
         Ok(Vec::new())
     }
 
-    fn put_on(&mut self, _: IpNet) -> Result<()> {
-        Ok(())
+    fn put_on(&mut self, _: IpNet) -> Result<crate::documents::PutOn> {
+        Ok(crate::documents::PutOn::There)
     }
 
     fn release_bases(&mut self, _: &Wanted, _: bool) -> Result<bool> {

@@ -40,8 +40,12 @@ impl Engine {
             if gone && !at_home && (here || local.units_run == Some(true)) {
                 self.effects.push_back(Effect::StopUnits(service.id));
                 let (service, node) = (&service.name, &me.name);
-                let sentence =
-                    format!("{service} stops on {node} for good: its cluster no longer has it");
+                let why = if stays || next.deleted {
+                    "its cluster no longer has it"
+                } else {
+                    "this node is no longer in its cluster"
+                };
+                let sentence = format!("{service} stops on {node} for good: {why}");
                 self.effects.push_back(Effect::Record(Record {
                     at: now,
                     service: Some(local.id),

@@ -6,7 +6,7 @@ use super::draft::Draft;
 use super::know::{Whereabouts, names, refusal};
 use super::settings::effects_of;
 use super::{ConsequenceKind, Plan};
-use crate::model::{ClusterDocument, Problem, Service, ServiceId};
+use crate::model::{Alias, ClusterDocument, Problem, Service, ServiceId};
 
 /// What [`ClusterDocument::without_secrets`] puts in the place of a secret.
 const NOT_SHOWN: &str = "not shown";
@@ -167,6 +167,7 @@ fn services(draft: &mut Draft<'_>, old: &ClusterDocument, new: &ClusterDocument)
     for former in &old.services {
         if new.service(former.id).is_none() {
             gone(draft, old, former);
+            wandering(draft, former, new);
         }
     }
     if !added.is_empty() {
@@ -222,27 +223,7 @@ fn kept(draft: &mut Draft<'_>, old: &ClusterDocument, former: &Service, service:
             _ => {}
         }
     }
-    for alias in &former.aliases {
-        if !service.aliases.iter().any(|a| a.ip() == alias.ip()) {
-            draft.say(
-                ConsequenceKind::Outage,
-                format!(
-                    "clients that use {} no longer reach {}",
-                    alias.ip(),
-                    former.name
-                ),
-            );
-            if let Some(home) = former.home() {
-                draft.say(
-                    ConsequenceKind::Note,
-                    format!(
-                        "{} stays on {home} as an ordinary address if it is there, and goes from every other node (C15)",
-                        alias.ip()
-                    ),
-                );
-            }
-        }
-    }
+    taken(draft, old, former, service);
     if former.units != service.units || former.commands != service.commands {
         draft.say(
             ConsequenceKind::Note,
@@ -257,24 +238,66 @@ fn kept(draft: &mut Draft<'_>, old: &ClusterDocument, former: &Service, service:
     }
 }
 
-/// C15: two nodes would have an alias as long as one of them has not heard that it is the other's now.
+/// C15: an alias that is taken from a service stays at home.
+fn taken(draft: &mut Draft<'_>, old: &ClusterDocument, former: &Service, service: &Service) {
+    let stays = |alias: &Alias| service.aliases.iter().any(|a| a.ip() == alias.ip());
+    let (Some(home), false) = (former.home(), former.aliases.iter().all(stays)) else {
+        return;
+    };
+    let at = draft.now.whereabouts(old, former);
+    if let Some(Whereabouts::At(node)) = draft.check(at)
+        && node != home
+    {
+        draft.refused.push(refusal(
+            "C15",
+            format!("service {}", former.name),
+            format!(
+                "the document takes an alias from it, and it is away from home: it runs on {node}"
+            ),
+            format!(
+                "move it home with `backstay service move {} --to home` first",
+                former.name
+            ),
+        ));
+    }
+    for alias in former.aliases.iter().filter(|alias| !stays(alias)) {
+        draft.say(
+            ConsequenceKind::Outage,
+            format!(
+                "clients that use {} no longer reach {}",
+                alias.ip(),
+                former.name
+            ),
+        );
+        draft.say(
+            ConsequenceKind::Note,
+            format!(
+                "{} stays on {home} as an ordinary address, and goes from every other node (C15)",
+                alias.ip()
+            ),
+        );
+    }
+}
+
+/// C15: two nodes would have an alias as long as one of them has not heard that it is the other's now. A service that
+/// leaves may leave it to another one of its home.
 fn wandering(draft: &mut Draft<'_>, former: &Service, new: &ClusterDocument) {
+    let stays = new.service(former.id).is_some();
     for alias in former.moving() {
-        let others = new.services.iter().filter(|s| s.id != former.id);
-        let other = others
-            .into_iter()
-            .find(|s| s.moving().any(|a| a.addr() == alias.addr()));
-        if let Some(other) = other {
-            draft.refused.push(refusal(
-                "C15",
-                format!("service {}", other.name),
-                format!("the document gives it {}, which {} has", alias.addr(), former.name),
-                format!(
-                    "take it from {} first, with one document, and give it to {} with the next, when no machine has it any more",
-                    former.name, other.name
-                ),
-            ));
-        }
+        let mut others = new.services.iter().filter(|s| s.id != former.id);
+        let other = others.find(|s| s.moving().any(|a| a.addr() == alias.addr()));
+        let Some(other) = other.filter(|o| stays || o.home() != former.home()) else {
+            continue;
+        };
+        draft.refused.push(refusal(
+            "C15",
+            format!("service {}", other.name),
+            format!("the document gives it {}, which {} has", alias.addr(), former.name),
+            format!(
+                "take it from {} first, with one document, and give it to {} with the next, when no machine has it any more",
+                former.name, other.name
+            ),
+        ));
     }
 }
 

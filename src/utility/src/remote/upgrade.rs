@@ -51,7 +51,7 @@ fn replace_all(
     let broken_off = found.broken_off(agent.hash());
     if broken_off {
         report(
-            "an upgrade was broken off here: it goes on, and can still go back to the agent that was kept",
+            "the last upgrade may not have been finished here: it goes on, and can still go back to the agent that was kept",
         );
         done.files.push(AGENT_PATH);
         done.files.extend(FILES.map(|(path, _)| path));

@@ -73,8 +73,8 @@ impl BootFiles {
     }
 
     /// Brings the files to what is wanted. Done already: nothing is written. Answers which aliases are this machine's
-    /// again and not on it: it was booted by the configuration that was taken back. They are answered until they are
-    /// there ([`BootFiles::is_on`]).
+    /// again and not on it: it was booted by the configuration that was taken back. They are answered until that is
+    /// settled ([`BootFiles::is_on`]).
     ///
     /// # Errors
     /// What could not be done; the rest was.
@@ -112,11 +112,11 @@ impl BootFiles {
         }
     }
 
-    /// An alias that was answered as missing is on the machine.
+    /// An alias that was answered as missing is on the machine, or another machine has it.
     ///
     /// # Errors
     /// The system's.
-    pub fn is_on(&self, alias: IpNet) -> Result<()> {
+    pub fn is_settled(&self, alias: IpNet) -> Result<()> {
         let mut kept = self.kept()?;
         kept.missing.retain(|known| *known != alias);
         self.keep(&kept)
@@ -529,7 +529,7 @@ mod tests {
         assert_eq!(missing(&deleted), [one().alias]);
         assert_eq!(host.text(), LAN);
         assert_eq!(missing(&deleted), [one().alias], "the agent was killed");
-        host.files.is_on(one().alias).unwrap();
+        host.files.is_settled(one().alias).unwrap();
         assert!(missing(&deleted).is_empty());
         host.settle(&[one()]);
         let there = host.files.settle(&deleted, &[eth0()]).unwrap();

@@ -342,6 +342,38 @@ fn c15_apply_gives_no_service_what_another_has() {
 }
 
 #[test]
+fn c15_apply_takes_no_alias_from_a_service_that_is_away() {
+    let w = world().runs("web1", &["sb1"], ServiceState::Running);
+    let mut written = w.cluster.without_secrets();
+    written.services[0].aliases[0].address = "192.0.2.111/24".parse().unwrap();
+    w.refused(
+        &apply(written),
+        &[
+            "C15 service web1: the document takes an alias from it, and it is away from home: it runs on sb1; move it home with `backstay service move web1 --to home` first",
+        ],
+    );
+}
+
+#[test]
+fn c15_apply_gives_what_a_leaving_service_had_to_none_of_another_home() {
+    let w = world();
+    let mut written = w.cluster.without_secrets();
+    let left = written.services.remove(0);
+    written.members.retain(|m| Some(&m.name) != left.home());
+    let mut new = written.services[0].clone();
+    (new.id, new.name) = (written.next_service, name("web9"));
+    new.units.clear();
+    new.aliases[0].address = left.aliases[0].address;
+    written.services.push(new);
+    w.refused(
+        &apply(written),
+        &[
+            "C15 service web9: the document gives it 192.0.2.101, which web1 has; take it from web1 first, with one document, and give it to web9 with the next, when no machine has it any more",
+        ],
+    );
+}
+
+#[test]
 fn c11_apply_makes_a_cluster_that_is_not_there() {
     let mut w = world();
     let written = w.cluster.clone();
