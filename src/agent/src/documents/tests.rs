@@ -422,12 +422,13 @@ fn c16_a_node_that_was_replaced_keeps_what_it_lost_closed_and_is_free() {
 #[test]
 fn c16_what_was_lost_is_kept_whatever_becomes_of_the_service_and_of_the_machine() {
     let mut office = office();
-    let mut one = cluster(1);
+    office.commit(&cluster(1));
+    let mut one = revised(&cluster(1));
     one.services[0].units.push(Unit {
         name: "web1.service".into(),
         mode: UnitMode::Service,
     });
-    office.commit(&one);
+    office.fetched(&one);
     let me = identity(1);
     let guarded_file = office.folders.guarded();
     let guarded = |address: IpAddr| {
