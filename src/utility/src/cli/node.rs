@@ -430,7 +430,7 @@ impl Newcomer<'_> {
         };
         let half = |f: Failure| {
             if installed {
-                f.changed(Changed::Yes)
+                f.after_change()
                     .hint("the agent is installed; the same command again goes on from there")
             } else {
                 f

@@ -7,7 +7,7 @@ use backstay_core::plan::{Action, Plan};
 use super::act::{End, carry_out, carry_through, finish, looked_at, plan_for, show_plan};
 use super::context::Context;
 use super::node::{agent_path, pin, show_machine, wait_for_agent};
-use crate::failure::{Changed, Exit, Failure};
+use crate::failure::{Exit, Failure};
 use crate::ops::apply::Applied;
 use crate::ops::gather::fact_of;
 use crate::ops::preflight::judge;
@@ -77,7 +77,7 @@ pub(super) fn replace(context: &Context, node: &NodeName, host: &Contact) -> Res
     drop(session);
     let half = |f: Failure| {
         if installed {
-            f.changed(Changed::Yes)
+            f.after_change()
                 .hint("the agent is installed there; the same command again goes on from there")
         } else {
             f
