@@ -39,8 +39,8 @@ pub(super) struct Paper {
     pub(super) taken_over: Vec<IpNet>,
     /// What the gate guards, for each service.
     aliases: Vec<Aliases>,
-    /// The services that the revision before this one had, too: what ran of them here is stopped.
-    pub(super) ended: Vec<Service>,
+    /// The services that only the revision before this one had: what ran of them here is stopped.
+    ended: Vec<Service>,
 }
 
 /// The addresses of a service that move by the gate.

@@ -14,7 +14,7 @@ use backstay_wire::rpc::{Code, Done, Facts, Fault, Hello, NEWEST};
 use backstay_wire::sealed::Subject;
 
 use super::checks::{self, Machine, Place};
-use super::lost::{Lost, LostFile, guarded_here, lost};
+use super::lost::{LostFile, guarded_here};
 use super::network::NetworkWork;
 use crate::decide::{Errand, Input, Outbox, SystemText};
 use crate::fault::{bad_document, disk, fault, refused};
@@ -92,7 +92,7 @@ impl Keeper {
         self.tell_staged();
     }
 
-    fn tell_identity(&self) {
+    pub(super) fn tell_identity(&self) {
         let in_none = self.shelf.present().next().is_none();
         let (me, lost) = (self.me.clone(), self.lost_for_good(in_none));
         self.decide.tell(Input::Enrolled { me, lost });
@@ -456,35 +456,6 @@ impl Keeper {
         Ok(())
     }
 
-    /// C16: by this document another machine took the place of this one.
-    fn lose(&mut self, document: &ClusterDocument) -> std::io::Result<()> {
-        let Some(me) = &self.me else { return Ok(()) };
-        let mut all = Lost {
-            addresses: lost(document, me, true),
-            units: checks::units_lost(document, me),
-        };
-        // The newer text may not have its service any more.
-        let stored = self.shelf.get_by_id(document.id);
-        if let Some(before) = stored.and_then(|s| s.present.as_ref()) {
-            all.add(Lost::by(before, me));
-        }
-        for other in self.shelf.present().filter(|d| d.id != document.id) {
-            all.without(&Lost::by(other, me));
-        }
-        self.lost.add(all)
-    }
-
-    /// What a document gives this machine is not another's. Failing is said: the list is too long then, and what the
-    /// document gives goes before it.
-    fn find(&mut self, document: &ClusterDocument) {
-        let Some(me) = &self.me else { return };
-        match self.lost.found(document, me) {
-            Ok(true) => self.tell_identity(),
-            Ok(false) => {}
-            Err(error) => tracing::error!("what this machine has again counts as lost: {error}"),
-        }
-    }
-
     /// S7, A5: what the next boot must find. Failing is said; the present boot goes on.
     fn prepare_boot(&mut self) {
         // An older agent that was put back may not be able to read what it guards: the present list stays.
@@ -525,16 +496,6 @@ impl Keeper {
         all.sort_unstable();
         all.dedup();
         crate::host::gate::write_guarded(&self.folders.guarded(), &all)
-    }
-
-    /// C16: what another machine has now.
-    fn lost_for_good(&self, in_none: bool) -> Vec<IpAddr> {
-        let mut all = self.lost.lost().addresses.clone();
-        if let Some(me) = &self.me {
-            let left = self.shelf.last_texts();
-            all.extend(left.flat_map(|left| lost(left, me, in_none)));
-        }
-        all
     }
 
     fn keep_system(&mut self, document: SystemDocument) -> std::io::Result<()> {

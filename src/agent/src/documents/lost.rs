@@ -11,7 +11,7 @@ use backstay_core::model::{ClusterDocument, Service};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::checks;
+use super::{Keeper, checks};
 use crate::store::{Identity, read_text, remove_durably, write_durably};
 
 /// Longest list that is read, bytes.
@@ -112,6 +112,47 @@ impl LostFile {
         }
         self.lost = lost;
         Ok(())
+    }
+}
+
+impl Keeper {
+    /// C16: by this document another machine took the place of this one.
+    pub(super) fn lose(&mut self, document: &ClusterDocument) -> io::Result<()> {
+        let Some(me) = &self.me else { return Ok(()) };
+        let mut all = Lost {
+            addresses: lost(document, me, true),
+            units: checks::units_lost(document, me),
+        };
+        // The newer text may not have its service any more.
+        let stored = self.shelf.get_by_id(document.id);
+        if let Some(before) = stored.and_then(|s| s.present.as_ref()) {
+            all.add(Lost::by(before, me));
+        }
+        for other in self.shelf.present().filter(|d| d.id != document.id) {
+            all.without(&Lost::by(other, me));
+        }
+        self.lost.add(all)
+    }
+
+    /// What a document gives this machine is not another's. Failing is said: the list is too long then, and what the
+    /// document gives goes before it.
+    pub(super) fn find(&mut self, document: &ClusterDocument) {
+        let Some(me) = &self.me else { return };
+        match self.lost.found(document, me) {
+            Ok(true) => self.tell_identity(),
+            Ok(false) => {}
+            Err(error) => tracing::error!("what this machine has again counts as lost: {error}"),
+        }
+    }
+
+    /// C16: what another machine has now.
+    pub(super) fn lost_for_good(&self, in_none: bool) -> Vec<IpAddr> {
+        let mut all = self.lost.lost().addresses.clone();
+        if let Some(me) = &self.me {
+            let left = self.shelf.last_texts();
+            all.extend(left.flat_map(|left| lost(left, me, in_none)));
+        }
+        all
     }
 }
 

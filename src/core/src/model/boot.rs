@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{AddressKind, ClusterDocument, NodeName};
+use super::{ClusterDocument, NodeName};
 
 /// An alias of a service that has its home on a node, and the base address that comes up in its place at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +21,9 @@ impl ClusterDocument {
         };
         let mut all = Vec::new();
         for service in self.services.iter().filter(|s| s.home() == Some(node)) {
-            let aliases = service.aliases.iter();
-            for alias in aliases.filter(|a| a.kind == AddressKind::Alias) {
-                let base = member.bases.iter().find(|b| b.contains(&alias.ip()));
-                all.extend(base.map(|base| AtBoot {
-                    alias: alias.address,
-                    base: *base,
-                }));
+            for alias in service.moving() {
+                let base = member.bases.iter().find(|b| b.contains(&alias.addr()));
+                all.extend(base.map(|base| AtBoot { alias, base: *base }));
             }
         }
         all

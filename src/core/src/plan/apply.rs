@@ -3,7 +3,7 @@
 use super::boot;
 use super::cluster::{aims, new_services, safety, told_by_wait};
 use super::draft::Draft;
-use super::know::{Whereabouts, names, refusal};
+use super::know::{Whereabouts, away_from_home, names, refusal};
 use super::settings::effects_of;
 use super::{ConsequenceKind, Plan};
 use crate::model::{Alias, ClusterDocument, Problem, Service, ServiceId};
@@ -151,7 +151,6 @@ fn services(draft: &mut Draft<'_>, old: &ClusterDocument, new: &ClusterDocument)
     for service in &new.services {
         if let Some(former) = old.service(service.id) {
             kept(draft, old, former, service);
-            wandering(draft, former, new);
             continue;
         }
         if service.id < old.next_service {
@@ -167,8 +166,8 @@ fn services(draft: &mut Draft<'_>, old: &ClusterDocument, new: &ClusterDocument)
     for former in &old.services {
         if new.service(former.id).is_none() {
             gone(draft, old, former);
-            wandering(draft, former, new);
         }
+        wandering(draft, former, new);
     }
     if !added.is_empty() {
         new_services(draft, new, &added);
@@ -248,17 +247,8 @@ fn taken(draft: &mut Draft<'_>, old: &ClusterDocument, former: &Service, service
     if let Some(Whereabouts::At(node)) = draft.check(at)
         && node != home
     {
-        draft.refused.push(refusal(
-            "C15",
-            format!("service {}", former.name),
-            format!(
-                "the document takes an alias from it, and it is away from home: it runs on {node}"
-            ),
-            format!(
-                "move it home with `backstay service move {} --to home` first",
-                former.name
-            ),
-        ));
+        let what = "the document takes an alias from it, and ";
+        draft.refused.push(away_from_home(former, what, node));
     }
     for alias in former.aliases.iter().filter(|alias| !stays(alias)) {
         draft.say(
@@ -309,15 +299,8 @@ fn gone(draft: &mut Draft<'_>, old: &ClusterDocument, former: &Service) {
     if let Some(Whereabouts::At(node)) = draft.check(at)
         && former.home() != Some(node)
     {
-        draft.refused.push(refusal(
-            "C15",
-            format!("service {}", former.name),
-            format!("the document leaves it out, and it is away from home: it runs on {node}"),
-            format!(
-                "move it home with `backstay service move {} --to home` first",
-                former.name
-            ),
-        ));
+        let what = "the document leaves it out, and ";
+        draft.refused.push(away_from_home(former, what, node));
     }
     boot::given_back(draft, old, &[former]);
     draft.say(

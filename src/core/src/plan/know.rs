@@ -23,6 +23,20 @@ pub(super) fn refusal(
     }
 }
 
+/// C15: what a service gives up is given back to its home, so it must be there. `what` the change does to it, if that is
+/// not said yet.
+pub(super) fn away_from_home(service: &Service, what: &str, node: &NodeName) -> Problem {
+    refusal(
+        "C15",
+        format!("service {}", service.name),
+        format!("{what}it is away from home: it runs on {node}"),
+        format!(
+            "move it home with `backstay service move {} --to home` first",
+            service.name
+        ),
+    )
+}
+
 /// Where a service is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whereabouts<'a> {

@@ -2,7 +2,7 @@
 
 use super::boot;
 use super::draft::Draft;
-use super::know::{Whereabouts, because, member_names, names, refusal};
+use super::know::{Whereabouts, away_from_home, because, member_names, names, refusal};
 use super::{Aim, ConsequenceKind, Plan};
 use crate::engine::NodeState;
 use crate::model::{ClusterDocument, ClusterName, NodeName, Problem, Role, Service};
@@ -140,7 +140,6 @@ fn may_leave(draft: &mut Draft<'_>, old: &ClusterDocument, leaving: &[&Service])
         if is_dead && !dead.contains(&home) {
             dead.push(home);
         }
-        let place = format!("service {}", service.name);
         match at {
             Whereabouts::At(node) if node == home => draft.say(
                 ConsequenceKind::Outage,
@@ -156,18 +155,10 @@ fn may_leave(draft: &mut Draft<'_>, old: &ClusterDocument, leaving: &[&Service])
                     service.name
                 ),
             ),
-            Whereabouts::At(node) => draft.refused.push(refusal(
-                "C15",
-                place,
-                format!("it is away from home: it runs on {node}"),
-                format!(
-                    "move it home with `backstay service move {} --to home` first",
-                    service.name
-                ),
-            )),
+            Whereabouts::At(node) => draft.refused.push(away_from_home(service, "", node)),
             Whereabouts::Between => draft.refused.push(refusal(
                 "C15",
-                place,
+                format!("service {}", service.name),
                 "it is just being started or stopped",
                 "try again when `backstay status` shows it settled",
             )),

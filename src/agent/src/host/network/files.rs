@@ -74,7 +74,7 @@ impl BootFiles {
 
     /// Brings the files to what is wanted. Done already: nothing is written. Answers which aliases are this machine's
     /// again and not on it: it was booted by the configuration that was taken back. They are answered until that is
-    /// settled ([`BootFiles::is_on`]).
+    /// settled ([`BootFiles::is_settled`]).
     ///
     /// # Errors
     /// What could not be done; the rest was.
