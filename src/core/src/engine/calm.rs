@@ -10,7 +10,7 @@ use super::view::NodeState;
 use super::{Engine, Peer};
 
 /// Beats wait for each other at most this long.
-const LONGEST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// How long beats may gather before they are handed in: to wake up for each costs more than all that is then done
@@ -21,7 +21,7 @@ impl Engine {
         if self.my == usize::MAX || !self.is_calm(now) {
             return Duration::ZERO;
         }
-        (self.beat_every / 5).min(LONGEST)
+        (self.beat_every * 2 / 5).min(LONGEST)
     }
 
     fn is_calm(&self, now: Mono) -> bool {
