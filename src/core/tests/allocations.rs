@@ -33,7 +33,7 @@ fn beats_gather_only_while_nothing_is_under_way() {
         steady.step();
     }
     let now = steady.now;
-    assert_eq!(steady.engine.patience(now), Duration::from_millis(10));
+    assert_eq!(steady.engine.patience(now), Duration::from_millis(20));
     // Two and a half beats of silence: whoever is heard next is waited for.
     let later = now.after(Duration::from_millis(1_300));
     assert_eq!(steady.engine.patience(later), Duration::ZERO);
