@@ -16,7 +16,7 @@ use backstay_wire::{Keys, MAX_DATAGRAM, beat};
 use ipnet::IpNet;
 use tempfile::TempDir;
 
-use super::receive::AT_ONCE;
+use super::receive::{AT_ONCE, PATIENCE_IN_A_CROWD};
 use super::{Decider, Hands, Happened, Input, Job, Jobs, Outbox, Pulse, inputs};
 use crate::samples::Log;
 use crate::store::{Folders, Identity, RunFolder};
@@ -214,7 +214,11 @@ impl Ground {
 
     /// The next beats may wait for each other.
     fn gathers(&self) -> bool {
-        self.decider.read_at > self.decider.hands.now()
+        self.patience() > Duration::ZERO
+    }
+
+    fn patience(&self) -> Duration {
+        self.decider.read_at.since(self.decider.hands.now())
     }
 
     /// What decisions depend on and lead to.
@@ -403,6 +407,12 @@ fn a_socket_that_yields_no_end_is_read_on_at_once() {
     }
     let left = ground.decider.links.receive(0, &mut ground.buffer);
     assert_eq!(left, None);
+    // Between two turns that find little more may come than there is room for, too.
+    assert_eq!(ground.patience(), PATIENCE_IN_A_CROWD);
+    for _ in 0..20 {
+        ground.round();
+    }
+    assert!(ground.patience() > PATIENCE_IN_A_CROWD, "it is over");
 }
 
 /// How many datagrams were dropped, by the log.

@@ -103,6 +103,8 @@ pub struct Decider {
     pub(super) machine: Machine,
     /// Until then beats gather: their sockets don't end the wait.
     pub(super) read_at: Mono,
+    /// Until then they gather for a moment only.
+    pub(super) crowded_until: Mono,
     /// Something came when the sockets were read last.
     pub(super) heard: bool,
     /// Whether beats ever gather; not where a test's clock stands still while the loop waits.
@@ -151,6 +153,7 @@ impl Decider {
             rejects: Rejects::default(),
             machine: Machine::default(),
             read_at: Mono::default(),
+            crowded_until: Mono::default(),
             heard: false,
             gathers: true,
             look_at: Mono::default(),

@@ -1,6 +1,7 @@
 //! What comes over the network. All of it is hostile until its signature holds.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use backstay_core::engine::Beat;
 use backstay_core::model::{ClusterId, NodeId};
@@ -17,6 +18,10 @@ use crate::documents::fetch::Fetch;
 
 /// Datagrams that are read from one socket before timers are looked at again.
 pub(super) const AT_ONCE: usize = 64;
+/// Who yields that many at once may fill the socket's buffer within the patience of a calm cluster: small datagrams take
+/// more than a kilobyte each there. For so long what comes waits only a fraction of that.
+const CROWDED: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE_IN_A_CROWD: Duration = Duration::from_millis(2);
 
 impl Decider {
     pub(super) fn take_datagrams(&mut self, buffer: &mut [u8; MAX_DATAGRAM]) {
@@ -43,7 +48,15 @@ impl Decider {
         let alone = !more && self.staged.is_empty() && self.notices.is_empty();
         let clusters = self.clusters.values().filter(|_| alone && gathers);
         let patience = clusters.map(|c| c.engine.patience(now)).min();
-        self.read_at = now.after(patience.unwrap_or_default());
+        let patience = patience.unwrap_or_default();
+        if more {
+            self.crowded_until = now.after(CROWDED);
+        }
+        self.read_at = now.after(if now < self.crowded_until {
+            patience.min(PATIENCE_IN_A_CROWD)
+        } else {
+            patience
+        });
     }
 
     /// Says what was dropped, at most once a minute.
